@@ -1,0 +1,221 @@
+package action
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"kaname.dev/kaname/fault"
+)
+
+// Inputs are the values given to an action: JSON values by field name, in native
+// form or as text in the form of the command line, and open streams for the
+// fields of kind file. Doors build it; Action.Run decodes it.
+type Inputs struct {
+	Values map[string]json.RawMessage
+	Files  map[string]File
+}
+
+// Bytes is a size in bytes; its text form is "512KiB", "20MiB", "1.5GB".
+type Bytes int64
+
+// String returns the size with a binary unit.
+func (b Bytes) String() string { return humanize.IBytes(uint64(max(b, 0))) }
+
+// Secret is a text that prints as stars wherever it is printed; Reveal returns it.
+type Secret string
+
+// String hides the secret.
+func (s Secret) String() string { return "***" }
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return "***" }
+
+// MarshalJSON hides the secret.
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"***"`), nil }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// File is an input stream with the name that the asker gave it. The zero File
+// means that none was given.
+type File struct {
+	Name   string // base name or path as given; never to be trusted as a path here
+	Reader io.Reader
+	Size   int64 // bytes, -1 when unknown
+}
+
+// TextInputs makes inputs from text values, as a command line or a form gives them.
+func TextInputs(values map[string][]string) Inputs {
+	in := Inputs{Values: map[string]json.RawMessage{}, Files: map[string]File{}}
+	for k, v := range values {
+		b, _ := json.Marshal(v)
+		in.Values[k] = b
+	}
+	return in
+}
+
+// Redacted returns the values as they may be written down: secrets starred,
+// files by name.
+func (in Inputs) Redacted(fields []Field) map[string]json.RawMessage {
+	out := map[string]json.RawMessage{}
+	for k, v := range in.Values {
+		out[k] = v
+		if i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == k }); i < 0 || fields[i].Kind == KindSecret {
+			out[k] = json.RawMessage(`"***"`) // an unknown field may be a misspelt secret
+		}
+	}
+	for k, f := range in.Files {
+		out[k], _ = json.Marshal(f.Name)
+	}
+	return out
+}
+
+func (in Inputs) describe(fields []Field) string {
+	var parts []string
+	for k, v := range in.Redacted(fields) {
+		parts = append(parts, k+"="+string(v))
+	}
+	sort.Strings(parts)
+	return strings.Join(parts, " ")
+}
+
+// decode fills a new value of the action's input type: given values, then
+// defaults; unknown, missing and malformed ones are refused by name.
+func (a Action) decode(in Inputs) (any, error) {
+	v := reflect.New(a.in).Elem()
+	known := map[string]bool{}
+	for _, f := range a.Fields {
+		known[f.Name] = true
+		val, given, err := f.value(in)
+		if err != nil {
+			return nil, fault.Invalid(a.Name + ": " + f.Name + ": " + err.Error()).Try("see: kaname " + a.Name + " --help")
+		}
+		if !given {
+			if f.Required {
+				return nil, fault.Invalid(a.Name + ": " + f.Name + " is required (" + f.Help.EN + ")").Try("see: kaname " + a.Name + " --help")
+			}
+			if f.Default == "" {
+				continue
+			}
+			if val, err = f.parseText([]string{f.Default}); err != nil {
+				return nil, err
+			}
+		}
+		v.FieldByIndex(f.index).Set(reflect.ValueOf(val).Convert(v.FieldByIndex(f.index).Type()))
+	}
+	for k := range in.Values {
+		if !known[k] {
+			return nil, fault.Invalid(fmt.Sprintf("%s version %d has no field %q", a.Name, a.Version, k)).Try("see: kaname " + a.Name + " --help; a newer kaname may have it")
+		}
+	}
+	for k := range in.Files {
+		if !known[k] {
+			return nil, fault.Invalid(fmt.Sprintf("%s version %d has no field %q", a.Name, a.Version, k)).Try("see: kaname " + a.Name + " --help; a newer kaname may have it")
+		}
+	}
+	return v.Interface(), nil
+}
+
+// value finds the field's value in the inputs.
+func (f Field) value(in Inputs) (val any, given bool, err error) {
+	if f.Kind == KindFile {
+		file, ok := in.Files[f.Name]
+		return file, ok, nil
+	}
+	raw, ok := in.Values[f.Name]
+	if !ok || bytes.Equal(raw, []byte("null")) {
+		return nil, false, nil
+	}
+	val, err = f.parseJSON(raw)
+	return val, true, err
+}
+
+// parseJSON accepts a native JSON value, a string in text form, or an array of
+// strings.
+func (f Field) parseJSON(raw json.RawMessage) (any, error) {
+	var texts []string
+	if json.Unmarshal(raw, &texts) == nil {
+		return f.parseText(texts)
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return f.parseText([]string{text})
+	}
+	switch f.Kind {
+	case KindInt, KindBytes, KindBool:
+		return f.parseText([]string{string(raw)}) // a JSON number or true/false is its own text form
+	default:
+		return nil, fmt.Errorf("%s is not a %s", raw, f.Kind)
+	}
+}
+
+func (f Field) parseText(texts []string) (any, error) {
+	if f.Kind == KindList {
+		var list []string
+		for _, t := range texts {
+			for s := range strings.SplitSeq(t, ",") {
+				if s = strings.TrimSpace(s); s != "" {
+					list = append(list, s)
+				}
+			}
+		}
+		for _, s := range list {
+			if err := f.allowed(s); err != nil {
+				return nil, err
+			}
+		}
+		return list, nil
+	}
+	if len(texts) != 1 {
+		return nil, fmt.Errorf("given %d times, takes one value", len(texts))
+	}
+	t := texts[0]
+	if err := f.allowed(t); err != nil {
+		return nil, err
+	}
+	switch f.Kind {
+	case KindInt:
+		n, err := strconv.ParseInt(t, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a whole number", t)
+		}
+		return n, nil
+	case KindBool:
+		b, err := strconv.ParseBool(t)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither true nor false", t)
+		}
+		return b, nil
+	case KindDuration:
+		d, err := time.ParseDuration(t)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a duration such as 30s or 1h30m", t)
+		}
+		return d, nil
+	case KindBytes:
+		n, err := humanize.ParseBytes(t)
+		if err != nil || n > 1<<62 {
+			return nil, fmt.Errorf("%q is not a size such as 512KiB or 20MiB", t)
+		}
+		return Bytes(n), nil
+	default:
+		return t, nil
+	}
+}
+
+func (f Field) allowed(s string) error {
+	if len(f.Enum) > 0 && !slices.Contains(f.Enum, s) {
+		return fmt.Errorf("%q is not one of %s", s, strings.Join(f.Enum, ", "))
+	}
+	return nil
+}
