@@ -1,5 +1,10 @@
 // Package manifest is what a release is: a canonical, signed list of files, each
-// named by the digest of its contents. It does no I/O.
+// named by the digest of its contents. It does no I/O of its own.
+//
+// The canonical form is JSON lines: the header, then one entry a line in the
+// order of the archive, every line ended by "\n". There is exactly one way to
+// write a given manifest, and Decode refuses every other, so the SHA-256 of
+// those bytes, the manifest's ID, names a release once and for all.
 package manifest
 
 import (
@@ -53,7 +58,8 @@ type Extent struct {
 	Length int64 `json:"n"` // bytes
 }
 
-// Entry is one file, directory or link of a release.
+// Entry is one file, directory or link of a release. Its strings are bytes as the
+// archive had them, not necessarily UTF-8; its JSON form keeps them all.
 type Entry struct {
 	Path   string            `json:"p"` // relative, slash-separated, clean, never empty, "." or with ".."
 	Type   Type              `json:"t"`
@@ -65,8 +71,8 @@ type Entry struct {
 	MTime  time.Time         `json:"mt"`           // with the archive's precision
 	Size   int64             `json:"s,omitempty"`  // bytes of contents, files only
 	Digest *Digest           `json:"d,omitempty"`  // of the contents (holes as zeros), files of size > 0 only
-	Link   string            `json:"l,omitempty"`  // symlink: target as written; hardlink: path of the entry linked to
-	Sparse []Extent          `json:"sp,omitempty"` // data extents of a sparse file, nil when not sparse
+	Link   string            `json:"l,omitempty"`  // symlink: target as written; hardlink: path of the earlier file linked to
+	Sparse []Extent          `json:"sp,omitempty"` // data extents of a sparse file, nil when not sparse; nothing but a hole is {Size, 0}
 	Xattrs map[string][]byte `json:"x,omitempty"`  // extended attributes (PAX SCHILY.xattr.*)
 }
 
@@ -85,8 +91,10 @@ type Header struct {
 	Created time.Time         `json:"created"`           // UTC
 	Source  string            `json:"source,omitempty"`  // where the archive came from, for people
 	Archive *Digest           `json:"archive,omitempty"` // of the archive's bytes as given
+	Count   int               `json:"count"`             // entries of every type
 	Files   int               `json:"files"`             // entries of type file
 	Size    int64             `json:"size"`              // bytes of all files' contents
+	Root    *Entry            `json:"root,omitempty"`    // mode, owner and times of the tree itself (an archive's "./"); its path is "."
 	Meta    map[string]string `json:"meta,omitempty"`    // the pusher's own: commit, build number
 }
 
@@ -98,3 +106,20 @@ const (
 	Tree   Kind = "tree"   // unpacked into a directory
 	Opaque Kind = "opaque" // one file that must come back bit-exact
 )
+
+// Format is the format that this version writes and reads.
+const Format = 1
+
+// Tally sets the header's Format, Count, Files and Size from the entries.
+func (m *Manifest) Tally() {
+	m.Format, m.Count, m.Files, m.Size = Format, len(m.Entries), 0, 0
+	for i := range m.Entries {
+		if m.Entries[i].Type == File {
+			m.Files++
+			m.Size += m.Entries[i].Size
+		}
+	}
+}
+
+// String returns "app version", the noun that people know a release by.
+func (h *Header) String() string { return h.App + " " + h.Version }
