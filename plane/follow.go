@@ -1,0 +1,115 @@
+package plane
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"kaname.dev/kaname/fault"
+)
+
+// lookEvery is how often a follower looks for news without being woken.
+const lookEvery = time.Second
+
+// follow gives the messages of the stream that match the filter, from a sequence
+// on, and then those that come, until give returns false or one of the contexts
+// ends. caughtUp, if not nil, is called once, when the end was first reached.
+//
+// It is a loop of plain reads by sequence, woken by notes of the writers, and no
+// consumer: nothing is kept in the server, so nothing is lost when a server dies.
+func (s *store) follow(ctx, life context.Context, stream, filter string, from uint64, give func(record) bool, caughtUp func() bool) {
+	wake := make(chan struct{}, 1)
+	sub, err := s.l.nc.Subscribe(subjectNote+stream, func(m *nats.Msg) {
+		if subjectMatches(filter, string(m.Data)) {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	})
+	if err == nil {
+		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
+	}
+	for ctx.Err() == nil && life.Err() == nil {
+		recs, end, err := s.batch(ctx, stream, filter, from)
+		if err != nil { // a server is away; look again soon
+			if !pause(ctx, 3) {
+				return
+			}
+			continue
+		}
+		for _, rec := range recs {
+			if ctx.Err() != nil || !give(rec) {
+				return
+			}
+			from = rec.seq + 1
+		}
+		if !end {
+			continue
+		}
+		if caughtUp != nil {
+			if !caughtUp() {
+				return
+			}
+			caughtUp = nil
+		}
+		if !waitWake(ctx, life, wake) {
+			return
+		}
+	}
+}
+
+func waitWake(ctx, life context.Context, wake <-chan struct{}) bool {
+	t := time.NewTimer(lookEvery)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-life.Done():
+		return false
+	case <-wake:
+	case <-t.C:
+	}
+	return true
+}
+
+// subjectMatches reports whether a subject matches a filter whose only
+// wildcard is its last token.
+func subjectMatches(filter, subject string) bool {
+	return strings.HasPrefix(subject, strings.TrimRight(filter, "*>"))
+}
+
+// end returns the sequence that the next message of the stream will have.
+func (s *store) end(ctx context.Context, stream string) (uint64, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for n := 0; ; n++ {
+		st, err := s.js.Stream(ctx, stream)
+		if err == nil {
+			return st.CachedInfo().State.LastSeq + 1, nil
+		}
+		if !retryable(err) || !pause(ctx, n) {
+			return 0, fault.Unavailable("the store does not answer").At(s.o.Host).Because(err)
+		}
+	}
+}
+
+// freshest returns what this process has written lately under a subject prefix:
+// a replica may not have it yet.
+func (s *store) freshest(prefix string) map[string]record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]record{}
+	for subject, rec := range s.fresh {
+		if time.Since(rec.time) > time.Minute {
+			delete(s.fresh, subject)
+			continue
+		}
+		if strings.HasPrefix(subject, prefix) {
+			out[subject] = rec
+		}
+	}
+	return out
+}

@@ -1,0 +1,131 @@
+package plane
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"kaname.dev/kaname/fault"
+)
+
+// Mode says how a process takes part in the plane.
+type Mode string
+
+// The modes.
+const (
+	Embedded Mode = "embedded" // a core with the only store inside it
+	Cluster  Mode = "cluster"  // one of three or five cores, each with a replica inside it
+	External Mode = "external" // a core whose store is an existing NATS cluster
+	Host     Mode = "host"     // a plain host, a client of the cores
+)
+
+// Options say how Open takes part in the plane.
+type Options struct {
+	Host    string            // this host's name, unique in the plane
+	Dir     string            // state directory, on a local file system; made when missing
+	Mode    Mode              // Embedded when empty
+	Labels  map[string]string // this host's labels, as told to the cores
+	Version string            // of kaname, as told to the cores
+	Address string            // host:port of this host's peer listener, as told to the cores
+
+	// Listen is the host:port at which an embedded core takes hosts, "host:0" for
+	// any free port; when empty, no port is opened and only this process has the
+	// plane. Other modes but Host: as given, required in Cluster.
+	Listen   string
+	Cluster  ClusterOptions  // for Cluster
+	External ExternalOptions // for External
+	Cores    []string        // for Host: host:port of the cores, any of which will do
+
+	MaxStore int64         // bytes that the store may take on disk; 4 GiB when 0
+	Keep     time.Duration // how long events are kept; 14 days when 0. The audit has no end
+	Beat     time.Duration // between heartbeats; 2 s when 0
+
+	Log *slog.Logger // discarded when nil
+}
+
+// ClusterOptions describe the group of cores.
+type ClusterOptions struct {
+	Name   string   // of the cluster, the same on all cores; "kaname" when empty
+	Listen string   // host:port for the other cores
+	Peers  []string // host:port of the other cores' Listen; three or five cores in all
+}
+
+// ExternalOptions describe an existing NATS cluster.
+type ExternalOptions struct {
+	URL         string // nats://… or tls://…, several separated by commas
+	Credentials string // path of a credentials file; empty for none
+	// Replicas asked of it for the streams; 3 when 0.
+	Replicas int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = Embedded
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxStore == 0 {
+		o.MaxStore = 4 << 30
+	}
+	if o.Keep == 0 {
+		o.Keep = 14 * 24 * time.Hour
+	}
+	if o.Beat == 0 {
+		o.Beat = 2 * time.Second
+	}
+	if o.Cluster.Name == "" {
+		o.Cluster.Name = "kaname"
+	}
+	if o.External.Replicas == 0 {
+		o.External.Replicas = 3
+	}
+	return o
+}
+
+// check refuses what cannot work, naming the field.
+func (o Options) check() error {
+	if err := checkHost(o.Host); err != nil {
+		return err
+	}
+	if o.Dir == "" {
+		return fault.Invalid("plane: Dir is empty").Try("name a state directory")
+	}
+	switch o.Mode {
+	case Embedded:
+	case Cluster:
+		n := len(o.Cluster.Peers) + 1
+		if n != 3 && n != 5 {
+			return fault.Invalid("plane: a cluster has three or five cores, not " + itoa(n)).
+				Try("name the other two or four under peers, or use mode embedded for one")
+		}
+		if o.Cluster.Listen == "" {
+			return fault.Invalid("plane: a cluster needs an address for the other cores")
+		}
+	case External:
+		if o.External.URL == "" {
+			return fault.Invalid("plane: mode external needs the URL of a NATS cluster")
+		}
+	case Host:
+		if len(o.Cores) == 0 {
+			return fault.Invalid("plane: a plain host needs the address of a core").Try("join with a token: kaname join")
+		}
+	default:
+		return fault.Invalid("plane: mode " + string(o.Mode) + " is unknown").Try("use embedded, cluster, external or host")
+	}
+	return nil
+}
+
+// replicas is how many copies of each stream there are.
+func (o Options) replicas() int {
+	switch o.Mode {
+	case Cluster:
+		return min(len(o.Cluster.Peers)+1, 3)
+	case External:
+		return o.External.Replicas
+	default:
+		return 1
+	}
+}
+
+func (o Options) storeDir() string { return filepath.Join(o.Dir, "store") }

@@ -1,0 +1,389 @@
+package plane
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"kaname.dev/kaname/fault"
+)
+
+// The streams.
+const (
+	streamDoc   = "DOC"
+	streamEvent = "EV"
+	streamAudit = "AUDIT"
+)
+
+// Times of one request to the store, and of all attempts together when the
+// caller's context has no end. A cluster that lost its leader needs 5 to 9 s.
+const (
+	tryFor   = 5 * time.Second
+	giveUpIn = 30 * time.Second
+)
+
+// store is the log behind documents and events: append with an expected
+// revision, get the last of a subject, scan a stream from a sequence on.
+type store struct {
+	o   Options
+	l   *link
+	js  jetstream.JetStream
+	log *slog.Logger
+
+	mu    sync.Mutex // guards the fields below
+	fresh map[string]record
+}
+
+// record is one stored message.
+type record struct {
+	stream, subject string
+	seq             uint64
+	time            time.Time
+	data            []byte // the envelope
+}
+
+// envelope is what is stored. W is unique to one write: after a timeout, reading
+// it back tells whether the write in the store is one's own.
+type envelope struct {
+	W   string          `json:"w"`
+	V   json.RawMessage `json:"v,omitempty"`
+	Del bool            `json:"del,omitempty"`
+}
+
+func openStore(ctx context.Context, o Options, l *link, log *slog.Logger) (*store, error) {
+	js, err := jetstream.New(l.nc)
+	if err != nil {
+		return nil, fmt.Errorf("open jetstream: %w", err)
+	}
+	s := &store{o: o, l: l, js: js, log: log, fresh: map[string]record{}}
+	for _, cfg := range s.streams() {
+		if err := s.ensure(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// streams says how each stream is set. Ages and sizes are not the engine's to
+// enforce: what may go is decided, written down and then removed by trim, so that
+// everything else that is missing is a loss.
+func (s *store) streams() []jetstream.StreamConfig {
+	base := jetstream.StreamConfig{
+		Storage: jetstream.FileStorage, Replicas: s.o.replicas(), AllowDirect: true,
+		Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
+	}
+	doc, ev, audit := base, base, base
+	doc.Name, doc.Subjects, doc.MaxMsgsPerSubject = streamDoc, []string{subjectDoc + "*.*"}, 1
+	ev.Name, ev.Subjects = streamEvent, []string{subjectLog + ">"}
+	audit.Name, audit.Subjects, audit.DenyDelete, audit.DenyPurge = streamAudit, []string{subjectAudit + ">"}, true, true
+	return []jetstream.StreamConfig{doc, ev, audit}
+}
+
+// ensure makes the stream or sets it as configured, waiting for a cluster to
+// form as long as ctx allows.
+func (s *store) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
+	for n := 0; ; n++ {
+		try, cancel := context.WithTimeout(ctx, tryFor)
+		_, err := s.js.CreateOrUpdateStream(try, cfg)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if !retryable(err) && s.o.Mode != Cluster || !pause(ctx, n) {
+			return fault.Unavailable("stream " + cfg.Name + " of the plane cannot be opened").At(s.o.Host).Because(err).
+				Try("are most of the cores up? See the log")
+		}
+	}
+}
+
+// append stores v under the subject. expect, if not nil, is the revision that
+// the subject must have (0: none). The result is the new revision. The write
+// survives lost answers: an attempt that may have been done is looked up by its
+// write id before it is repeated.
+func (s *store) append(ctx context.Context, stream, subject string, env envelope, expect *uint64) (record, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	env.W = ulid.Make().String()
+	data, err := json.Marshal(env)
+	if err != nil {
+		return record{}, fmt.Errorf("encode %s: %w", subject, err)
+	}
+	if len(data) > maxPayload-4096 {
+		return record{}, fault.Full(fmt.Sprintf("%s is %d bytes; the plane takes %d", subject, len(data), maxPayload-4096)).
+			Try("keep bulk data out of the plane: store its digest")
+	}
+	rec := record{stream: stream, subject: subject, data: data}
+	for n := 0; ; n++ {
+		seq, err := s.publish(ctx, rec, env.W, expect)
+		var wrong *wrongRevision
+		switch {
+		case err == nil:
+			rec.seq, rec.time = seq, time.Now()
+			return rec, s.stored(rec)
+		case errors.As(err, &wrong):
+			if n == 0 { // no attempt of ours can have been done before
+				return record{}, err
+			}
+			return s.decide(ctx, rec, env.W, *expect)
+		case !retryable(err):
+			return record{}, err
+		}
+		if !pause(ctx, n) {
+			return record{}, fault.Timeout("the store did not answer in time; the write may have been done").
+				At(s.o.Host).Because(err).Try("read it back before repeating it; are most of the cores up?")
+		}
+	}
+}
+
+// decide tells what became of a write that was tried more than once and met
+// another revision than expected: it may have met itself.
+func (s *store) decide(ctx context.Context, rec record, w string, expect uint64) (record, error) {
+	now, err := s.last(ctx, rec.stream, rec.subject)
+	if err != nil {
+		return record{}, fault.Timeout("the store lost its answer to a write, which may have been done").Because(err)
+	}
+	var env envelope
+	if json.Unmarshal(now.data, &env) == nil && env.W == w {
+		return now, s.stored(now)
+	}
+	// Another write stands there. It may have replaced ours or been first.
+	return record{}, fault.Timeout(fmt.Sprintf("the answer to a write at revision %d got lost and the document is at %d now; the write may have been done", expect, now.seq)).
+		Try("read it back before repeating it")
+}
+
+// wrongRevision is the store's refusal of a write whose expectation does not hold.
+type wrongRevision struct{ text string }
+
+func (e *wrongRevision) Error() string { return e.text }
+
+// publish is one attempt.
+func (s *store) publish(ctx context.Context, rec record, w string, expect *uint64) (uint64, error) {
+	msg := nats.NewMsg(rec.subject)
+	msg.Data = rec.data
+	msg.Header.Set(jetstream.ExpectedStreamHeader, rec.stream)
+	if expect != nil {
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(*expect, 10))
+	} else {
+		msg.Header.Set(jetstream.MsgIDHeader, w) // a repeated append is answered with the first one's sequence
+	}
+	try, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	reply, err := s.l.nc.RequestMsgWithContext(try, msg)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Seq   uint64              `json:"seq"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+		return 0, fmt.Errorf("read the store's answer %.80q: %w", reply.Data, err)
+	}
+	if ack.Error != nil {
+		return 0, refusal(ack.Error)
+	}
+	return ack.Seq, nil
+}
+
+// Error codes of JetStream, from server/errors.json of nats-server.
+const (
+	codeWrongLast      = 10071 // wrong last sequence
+	codeWrongLastConst = 10164 // the same, while an earlier one is being committed
+	codeNoSpace        = 10047 // insufficient resources
+	codeStoreFailed    = 10077 // message not stored
+	codeNoSpaceCluster = 10023
+)
+
+func refusal(e *jetstream.APIError) error {
+	switch e.ErrorCode {
+	case codeWrongLast, codeWrongLastConst:
+		return &wrongRevision{e.Description}
+	case codeNoSpace, codeNoSpaceCluster:
+		return fault.Full("the plane's store is full").Because(e).Try("give it more room (plane.max_store) or keep events for a shorter time")
+	default:
+		return e
+	}
+}
+
+// retryable reports whether another attempt may succeed.
+func retryable(err error) bool {
+	if transient(err) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return true
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.Code == 503 || api.Code == 408
+	}
+	return false
+}
+
+// stored is called for each acknowledged write before the caller hears of it.
+func (s *store) stored(rec record) error {
+	if rec.stream == streamDoc {
+		s.mu.Lock()
+		if old, ok := s.fresh[rec.subject]; !ok || old.seq < rec.seq {
+			s.fresh[rec.subject] = rec
+		}
+		s.mu.Unlock()
+	}
+	// A wake-up for followers; they look by themselves every second anyway.
+	_ = s.l.nc.Publish(subjectNote+rec.stream, []byte(rec.subject))
+	return nil
+}
+
+// last returns the newest message of the subject, asked from the stream's
+// leader, or a NotFound fault.
+func (s *store) last(ctx context.Context, stream, subject string) (record, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	req, _ := json.Marshal(map[string]string{"last_by_subj": subject})
+	for n := 0; ; n++ {
+		rec, err := s.get(ctx, stream, req)
+		if err == nil || !retryable(err) {
+			return rec, err
+		}
+		if !pause(ctx, n) {
+			return record{}, fault.Unavailable("the store does not answer").At(s.o.Host).Because(err).Try("are most of the cores up?")
+		}
+	}
+}
+
+func (s *store) get(ctx context.Context, stream string, req []byte) (record, error) {
+	try, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	reply, err := s.l.nc.RequestWithContext(try, "$JS.API.STREAM.MSG.GET."+stream, req)
+	if err != nil {
+		return record{}, err
+	}
+	var got struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Time    time.Time `json:"time"`
+			Data    []byte    `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &got); err != nil {
+		return record{}, fmt.Errorf("read the store's answer: %w", err)
+	}
+	if got.Error != nil {
+		if got.Error.Code == 404 {
+			return record{}, fault.NotFound("not in the store")
+		}
+		return record{}, got.Error
+	}
+	m := got.Message
+	return record{stream, m.Subject, m.Seq, m.Time, m.Data}, nil
+}
+
+// batch returns up to a few hundred messages of the stream whose subject matches
+// the filter, from sequence from on, and whether the end was reached. It may be
+// answered by any replica.
+func (s *store) batch(ctx context.Context, stream, filter string, from uint64) (recs []record, end bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	inbox := s.l.nc.NewRespInbox()
+	sub, err := s.l.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection may be gone, and the subscription with it
+	req, _ := json.Marshal(map[string]any{"seq": max(from, 1), "next_by_subj": filter, "batch": 512, "max_bytes": 4 << 20})
+	if err := s.l.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, req); err != nil {
+		return nil, false, err
+	}
+	for {
+		msg, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		switch status := msg.Header.Get("Status"); status {
+		case "":
+			rec, err := directRecord(stream, msg)
+			if err != nil {
+				return nil, false, err
+			}
+			recs = append(recs, rec)
+		case "204": // end of batch
+			return recs, msg.Header.Get("Nats-Num-Pending") == "0", nil
+		case "404":
+			return recs, true, nil
+		case "503":
+			return nil, false, nats.ErrNoResponders
+		default:
+			return nil, false, fmt.Errorf("read stream %s from %d: %s %s", stream, from, status, msg.Header.Get("Description"))
+		}
+	}
+}
+
+func directRecord(stream string, msg *nats.Msg) (record, error) {
+	seq, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return record{}, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
+	if err != nil {
+		return record{}, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	return record{stream, msg.Header.Get(jetstream.SubjectHeader), seq, at, msg.Data}, nil
+}
+
+// scan gives all messages that match the filter, from a sequence on, in order.
+func (s *store) scan(ctx context.Context, stream, filter string, from uint64, give func(record) bool) (next uint64, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for n := 0; ; {
+		recs, end, err := s.batch(ctx, stream, filter, from)
+		if err != nil {
+			if n++; !retryable(err) || !pause(ctx, n) {
+				return from, err
+			}
+			continue
+		}
+		for _, rec := range recs {
+			from = rec.seq + 1
+			if !give(rec) {
+				return from, nil
+			}
+		}
+		if end {
+			return from, nil
+		}
+	}
+}
+
+// pause waits before the next attempt, from 20 ms up to 1 s, and reports whether
+// there is time for one.
+func pause(ctx context.Context, n int) bool {
+	t := time.NewTimer(min(20*time.Millisecond<<min(n, 6), time.Second))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// bounded gives ctx an end if it has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, giveUpIn)
+}
+
+func (s *store) close() {}
+
+// lastToken returns what follows the last dot of a subject.
+func lastToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
