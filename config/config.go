@@ -34,7 +34,7 @@ type Config struct {
 
 // Host is the section about this machine.
 type Host struct {
-	Name   string            `yaml:"name" help:"name in the plane, [a-z0-9-], at most 63 characters; empty means the first part of the machine's own name"`
+	Name   string            `yaml:"name" help:"name in the plane, a DNS name in lower case; empty means the first part of the machine's own name"`
 	Labels map[string]string `yaml:"labels" help:"key: value pairs that select hosts (role: web) and say where it stands (zone, rack); reloaded on SIGHUP"`
 	Dir    string            `yaml:"dir" help:"state directory, on a local file system"`
 }
@@ -65,10 +65,10 @@ type External struct {
 
 // API is the section about the HTTP interface and console of a core.
 type API struct {
-	Listen string   `yaml:"listen" help:"address for API, console and joining hosts (HTTPS); empty means none"`
-	Names  []string `yaml:"names" help:"further DNS names and addresses for the certificate of listen"`
-	Socket string   `yaml:"socket" help:"unix socket for people on this machine; empty means none"`
-	Group  string   `yaml:"group" help:"members of this group may use the socket as administrators, like root"`
+	Listen    string   `yaml:"listen" help:"address for API, console and joining hosts (HTTPS); empty means none"`
+	Names     []string `yaml:"names" help:"further DNS names and addresses for the certificate of listen"`
+	Advertise string   `yaml:"advertise" help:"host:port under which others reach it; empty means host name and port of listen"`
+	Socket    string   `yaml:"socket" help:"unix socket for people on this machine: root and the group kaname; empty means none"`
 }
 
 // Peer is the section about the listener between hosts.
@@ -93,7 +93,7 @@ func Default() Config {
 	return Config{
 		Host:    Host{Dir: "/var/lib/kaname"},
 		Plane:   Plane{Mode: "embedded", Listen: ":7420", Cluster: Cluster{Name: "kaname", Listen: ":7423"}},
-		API:     API{Listen: ":7421", Socket: "/run/kaname/kaname.sock", Group: "kaname"},
+		API:     API{Listen: ":7421", Socket: "/run/kaname/kaname.sock"},
 		Peer:    Peer{Listen: ":7422"},
 		Log:     Log{Level: "info", Format: "auto"},
 		Metrics: Metrics{Listen: "127.0.0.1:7424"},
@@ -110,14 +110,14 @@ func (l Log) SlogLevel() slog.Level {
 }
 
 var (
-	hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	hostName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	labelKey = regexp.MustCompile(`^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$`)
 )
 
 // Check looks at the values alone, as each section's Check does.
 func (h *Host) Check() error {
-	if h.Name != "" && !hostName.MatchString(h.Name) {
-		return fmt.Errorf("name: %q is not a host name of at most 63 characters a-z, 0-9 and -", h.Name)
+	if h.Name != "" && (len(h.Name) > 253 || !hostName.MatchString(h.Name)) {
+		return fmt.Errorf("name: %q is not a host name in lower case, such as web1 or web1.example.jp", h.Name)
 	}
 	if !strings.HasPrefix(h.Dir, "/") {
 		return fmt.Errorf("dir: %q is not an absolute path", h.Dir)
@@ -163,7 +163,7 @@ func (a *API) Check() error {
 	if len(a.Socket) > 107 {
 		return fmt.Errorf("socket: the path has %d bytes, the kernel takes 107 (unix(7))", len(a.Socket))
 	}
-	return addresses("listen", a.Listen)
+	return errors.Join(addresses("listen", a.Listen), addresses("advertise", a.Advertise))
 }
 
 // Check refuses malformed addresses.
