@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // CallSpec is one command to some hosts.
@@ -63,8 +65,10 @@ func (p *Plane) Call(ctx context.Context, c CallSpec) iter.Seq[Frame] {
 // exchange is one call in progress, seen from the core.
 type exchange struct {
 	p       *Plane
-	order   []byte
-	o       order
+	order   []byte        // signed
+	o       trust.Command // what is signed
+	reply   string
+	alive   string // milliseconds
 	timeout time.Duration
 	frames  chan *nats.Msg
 	sub     *nats.Subscription
@@ -99,12 +103,16 @@ func (p *Plane) begin(c CallSpec) (*exchange, error) {
 	}
 	hosts := slices.Compact(slices.Sorted(slices.Values(c.Hosts)))
 	x := &exchange{p: p, timeout: c.Timeout, frames: make(chan *nats.Msg, 64+16*len(hosts)), hosts: map[string]*waiting{}}
-	x.o = order{
-		ID: c.ID, Command: c.Command, Version: max(c.Version, 1), Hosts: hosts, Actor: c.Actor, In: in,
-		NotAfter: time.Now().Add(max(c.Timeout, time.Minute)).UTC(), Reply: ulid.Make().String(), Alive: min(c.Timeout/4, 5*time.Second),
+	x.reply, x.alive = ulid.Make().String(), strconv.FormatInt(min(c.Timeout/4, 5*time.Second).Milliseconds(), 10)
+	actor, err := json.Marshal(c.Actor)
+	if err != nil {
+		return nil, fmt.Errorf("encode the actor: %w", err)
+	}
+	x.o = trust.Command{
+		Call: c.ID, Name: c.Command, Version: max(c.Version, 1), Hosts: hosts, Actor: actor, Args: in, Core: p.o.Host,
 	}
 	if c.Lease != nil {
-		x.o.Lease, x.o.Epoch = c.Lease.Name(), c.Lease.Epoch()
+		x.o.Lease, x.o.Epoch = c.Lease.Name(), uint64(c.Lease.Epoch())
 	}
 	for _, h := range hosts {
 		if err := checkHost(h); err != nil {
@@ -112,10 +120,10 @@ func (p *Plane) begin(c CallSpec) (*exchange, error) {
 		}
 		x.hosts[h] = &waiting{heard: time.Now()}
 	}
-	if x.order, err = json.Marshal(x.o); err != nil {
+	if err := x.sign(); err != nil {
 		return nil, err
 	}
-	if x.sub, err = p.link.nc.ChanSubscribe(subjectFrame+"*."+x.o.Reply, x.frames); err != nil {
+	if x.sub, err = p.link.nc.ChanSubscribe(subjectFrame+"*."+x.reply, x.frames); err != nil {
 		return nil, fault.Unavailable("the plane cannot be reached").At(p.o.Host).Because(err)
 	}
 	return x, nil
@@ -124,7 +132,18 @@ func (p *Plane) begin(c CallSpec) (*exchange, error) {
 // send gives the order to a host. The reply subject is that of the frames, so
 // that the server's word that nobody is there comes the same way.
 func (x *exchange) send(host string, data []byte) error {
-	return x.p.link.nc.PublishRequest(subjectHost+hostToken(host)+".call", subjectFrame+hostToken(host)+"."+x.o.Reply, data)
+	return x.p.link.nc.PublishMsg(&nats.Msg{
+		Subject: subjectHost + hostToken(host) + ".call", Reply: subjectFrame + hostToken(host) + "." + x.reply,
+		Header: nats.Header{headerAlive: {x.alive}}, Data: data,
+	})
+}
+
+// sign signs the order anew, valid from now.
+func (x *exchange) sign() (err error) {
+	x.o.From = time.Now().UTC()
+	x.o.Until = x.o.From.Add(max(x.timeout, time.Minute))
+	x.order, err = x.p.o.Authority.Sign(x.o)
+	return err
 }
 
 func (x *exchange) run(ctx context.Context, yield func(Frame) bool) {
@@ -176,7 +195,7 @@ func (x *exchange) frame(m *nats.Msg) (f Frame, ok bool) {
 	}
 	var wf wireFrame
 	if err := json.Unmarshal(m.Data, &wf); err != nil {
-		x.p.log.Warn("frame cannot be read", "from", host, "call", x.o.ID, "err", err)
+		x.p.log.Warn("frame cannot be read", "from", host, "call", x.o.Call, "err", err)
 		return f, false
 	}
 	if wf.Seq < w.seq {
@@ -184,7 +203,7 @@ func (x *exchange) frame(m *nats.Msg) (f Frame, ok bool) {
 	}
 	if wf.Seq > w.seq && !w.lost {
 		w.lost = true
-		x.p.log.Warn("frames got lost on the way", "from", host, "call", x.o.ID, "first", w.seq, "next", wf.Seq)
+		x.p.log.Warn("frames got lost on the way", "from", host, "call", x.o.Call, "first", w.seq, "next", wf.Seq)
 	}
 	w.heard, w.seq, w.again = time.Now(), wf.Seq+1, false
 	f.Progress, f.Result, f.Fault = wf.Progress, wf.Result, wf.Fault
@@ -204,11 +223,17 @@ func (x *exchange) silent() (out []Frame) {
 		switch quiet := time.Since(w.heard); {
 		case quiet > x.timeout:
 			delete(x.hosts, h)
-			f := fault.Timeout(fmt.Sprintf("host %s was silent for %s after command %s; it may have been done", h, x.timeout, x.o.Command)).
+			f := fault.Timeout(fmt.Sprintf("host %s was silent for %s after command %s; it may have been done", h, x.timeout, x.o.Name)).
 				At(h).Try("look at the agent there: systemctl status kaname")
 			out = append(out, Frame{Host: h, Fault: f})
 		case quiet > x.timeout/2 && !w.again:
 			w.again = true
+			if time.Now().After(x.o.Until) {
+				if err := x.sign(); err != nil {
+					x.p.log.Warn("order is not repeated", "host", h, "call", x.o.Call, "err", err)
+					continue
+				}
+			}
 			_ = x.send(h, x.order) // the rest of the time tells
 		}
 	}
@@ -242,8 +267,10 @@ func (x *exchange) abandon(why *fault.Fault, yield func(Frame) bool) {
 
 func (x *exchange) cancel(host string) {
 	o := x.o
-	o.Cancel, o.In, o.NotAfter = true, nil, time.Now().Add(time.Minute).UTC()
-	if data, err := json.Marshal(o); err == nil {
+	o.Name, o.Args, o.Hosts = commandCancel, nil, []string{host}
+	o.From = time.Now().UTC()
+	o.Until = o.From.Add(time.Minute)
+	if data, err := x.p.o.Authority.Sign(o); err == nil {
 		_ = x.send(host, data) // a host that is away has nothing to stop
 	}
 }

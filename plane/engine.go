@@ -39,6 +39,7 @@ func startEngine(ctx context.Context, o Options, log *slog.Logger) (*engine, err
 		MaxPayload: maxPayload, WriteDeadline: 10 * time.Second, DisableJetStreamBanner: true,
 		NoSystemAccount: o.Mode == Embedded,
 	}
+	opts.TLSConfig, opts.TLSTimeout, opts.AuthTimeout = o.Identity.ServerTLS(), 5, 5
 	if o.Listen != "" {
 		host, port, err := splitAddress(o.Listen)
 		if err != nil {
@@ -73,7 +74,7 @@ func clusterOptions(opts *server.Options, o Options) error {
 	if err != nil {
 		return err
 	}
-	opts.Cluster = server.ClusterOpts{Name: o.Cluster.Name, Host: host, Port: port, PoolSize: 3}
+	opts.Cluster = server.ClusterOpts{Name: o.Cluster.Name, Host: host, Port: port, PoolSize: 3, TLSConfig: o.Identity.RouteTLS(), TLSTimeout: 5}
 	for _, peer := range o.Cluster.Peers {
 		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: peer})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // link is this process's connection: a pipe to the server inside it, or TCP to
@@ -55,7 +56,7 @@ func dial(ctx context.Context, o Options, e *engine, log *slog.Logger) (*link, e
 		}
 	case Host:
 		target = strings.Join(urls(o.Cores), ",")
-		opts = append(opts, nats.RetryOnFailedConnect(true))
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.Secure(o.Identity.ClientTLS(trust.CoreName)))
 	}
 	if t, ok := ctx.Deadline(); ok {
 		opts = append(opts, nats.Timeout(min(5*time.Second, time.Until(t))))
@@ -70,7 +71,7 @@ func dial(ctx context.Context, o Options, e *engine, log *slog.Logger) (*link, e
 func urls(cores []string) []string {
 	var out []string
 	for _, c := range cores {
-		out = append(out, "nats://"+c)
+		out = append(out, "tls://"+c)
 	}
 	return out
 }

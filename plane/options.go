@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // Mode says how a process takes part in the plane.
@@ -35,6 +36,11 @@ type Options struct {
 	Cluster  ClusterOptions  // for Cluster
 	External ExternalOptions // for External
 	Cores    []string        // for Host: host:port of the cores, any of which will do
+
+	// Identity is who this host is, and Authority what makes a core a core. When
+	// nil they are read from Dir/trust, where a core that finds none makes them.
+	Identity  *trust.Identity
+	Authority *trust.Authority
 
 	MaxStore int64         // bytes that the store may take on disk; 4 GiB when 0
 	Keep     time.Duration // how long events are kept; 14 days when 0. The audit has no end
@@ -129,3 +135,43 @@ func (o Options) replicas() int {
 }
 
 func (o Options) storeDir() string { return filepath.Join(o.Dir, "store") }
+func (o Options) trustDir() string { return filepath.Join(o.Dir, "trust") }
+
+// identify fills Identity and Authority from the state directory.
+func (o *Options) identify() (err error) {
+	if o.Mode == Host {
+		if o.Identity == nil {
+			o.Identity, err = trust.LoadIdentity(o.trustDir())
+		}
+	} else {
+		if o.Authority == nil {
+			if o.Authority, err = trust.OpenAuthority(o.trustDir()); err != nil {
+				return err
+			}
+		}
+		if o.Identity == nil {
+			o.Identity, err = coreIdentity(o.Authority, o.trustDir(), o.Host)
+		}
+	}
+	if err == nil && o.Identity.Host() != o.Host {
+		err = fault.Invalid("the identity kept here is of host " + o.Identity.Host() + ", not of " + o.Host).
+			At(o.trustDir()).Try("set the host's name back, or join again under the new one")
+	}
+	return err
+}
+
+// coreIdentity returns the identity of a core, which the authority at hand makes
+// when there is none or it is past half of its life.
+func coreIdentity(a *trust.Authority, dir, host string) (*trust.Identity, error) {
+	id, err := trust.LoadIdentity(dir)
+	if err == nil && id.Host() == host && time.Now().Before(id.RenewAt()) {
+		return id, nil
+	}
+	if err != nil && !fault.Is(err, fault.KindNotFound) {
+		return nil, err
+	}
+	if id, err = a.NewIdentity(trust.Grant{Host: host, Role: trust.RoleCore}); err != nil {
+		return nil, err
+	}
+	return id, id.Save(dir)
+}

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // Plane is one process's hold on the plane. It is safe for concurrent use.
@@ -57,6 +58,9 @@ type Plane struct {
 func Open(ctx context.Context, o Options) (*Plane, error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if err := o.identify(); err != nil {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -116,6 +120,12 @@ func (p *Plane) Close(ctx context.Context) error {
 		return fault.Timeout("plane of host " + p.o.Host + " did not stop in time").Because(ctx.Err())
 	}
 }
+
+// Identity returns who this host is.
+func (p *Plane) Identity() *trust.Identity { return p.o.Identity }
+
+// Authority returns what makes this host a core; nil on plain hosts.
+func (p *Plane) Authority() *trust.Authority { return p.o.Authority }
 
 // Host returns the name of this host.
 func (p *Plane) Host() string { return p.o.Host }

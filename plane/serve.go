@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // Call identifies one command on one host, as its server sees it.
@@ -31,21 +33,20 @@ const (
 	maxResult   = 768 << 10 // bytes of a result as JSON
 )
 
-// order is what a core signs: one command, for whom, until when, under which lease.
+// order is a signed command as it came in, with how to answer it. The answer's
+// address and pace are not signed: they harm nobody, since a host can publish
+// only as itself.
 type order struct {
-	ID       string          `json:"id"`
-	Command  string          `json:"command"`
-	Version  int             `json:"version"`
-	Hosts    []string        `json:"hosts"`
-	Actor    action.Actor    `json:"actor"`
-	In       json.RawMessage `json:"in,omitempty"`
-	NotAfter time.Time       `json:"not_after"`
-	Lease    string          `json:"lease,omitempty"`
-	Epoch    Epoch           `json:"epoch,omitempty"`
-	Reply    string          `json:"reply"`            // token of the subject for the frames
-	Alive    time.Duration   `json:"alive"`            // the host gives a sign of life this often
-	Cancel   bool            `json:"cancel,omitempty"` // stop the command with this id
+	trust.Command
+	reply string        // token of the subject for the frames
+	alive time.Duration // the host gives a sign of life this often
 }
+
+// What an order may carry besides the signed command.
+const (
+	headerAlive   = "Kn-Alive"     // milliseconds between signs of life
+	commandCancel = "plane.cancel" // stop the command with the same call id
+)
 
 // wireFrame is one message on its way back.
 type wireFrame struct {
@@ -82,7 +83,7 @@ type running struct {
 func (p *Plane) openServed() (*served, error) {
 	s := &served{p: p, changed: make(chan struct{}, 1), table: map[string]command{}, running: map[string]*running{}}
 	_, err := p.link.nc.Subscribe(subjectHost+hostToken(p.o.Host)+".call", func(m *nats.Msg) {
-		p.wg.Go(func() { s.take(m.Data) })
+		p.wg.Go(func() { s.take(m) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to commands: %w", err)
@@ -147,16 +148,16 @@ func (s *served) commands() map[string]int {
 }
 
 // take does an order that came in, or answers why not.
-func (s *served) take(data []byte) {
-	o, err := s.open(data)
+func (s *served) take(m *nats.Msg) {
+	o, err := s.open(m)
 	if err != nil {
-		s.p.log.Warn("command refused", "command", o.Command, "call", o.ID, "err", err)
-		s.answer(o.Reply, 0, wireFrame{Fault: fault.Of(err)})
+		s.p.log.Warn("command refused", "command", o.Name, "call", o.Call, "core", o.Core, "err", err)
+		s.answer(o.reply, 0, wireFrame{Fault: fault.Of(err)})
 		return
 	}
-	if o.Cancel {
+	if o.Name == commandCancel {
 		s.mu.Lock()
-		r := s.running[o.ID]
+		r := s.running[o.Call]
 		s.mu.Unlock()
 		if r != nil {
 			r.cancel(fault.Of(context.Canceled))
@@ -164,40 +165,40 @@ func (s *served) take(data []byte) {
 		return
 	}
 	s.mu.Lock()
-	if r := s.running[o.ID]; r != nil { // asked again: join it
+	if r := s.running[o.Call]; r != nil { // asked again: join it
 		s.mu.Unlock()
-		r.join(o.Reply)
+		r.join(o.reply)
 		s.send(r, wireFrame{})
 		return
 	}
 	c, err := s.find(o)
 	if err != nil {
 		s.mu.Unlock()
-		s.answer(o.Reply, 0, wireFrame{Fault: fault.Of(err)})
+		s.answer(o.reply, 0, wireFrame{Fault: fault.Of(err)})
 		return
 	}
 	ctx, cancel := context.WithCancelCause(s.p.life)
 	defer cancel(nil)
-	r := &running{cancel: cancel, replies: map[string]int{o.Reply: 0}}
-	s.running[o.ID] = r
+	r := &running{cancel: cancel, replies: map[string]int{o.reply: 0}}
+	s.running[o.Call] = r
 	s.mu.Unlock()
 	s.send(r, wireFrame{}) // a sign of life: the order has arrived
 	last := s.do(ctx, c, o, r)
 	s.mu.Lock()
-	delete(s.running, o.ID)
+	delete(s.running, o.Call)
 	s.mu.Unlock()
 	s.send(r, last)
 }
 
 // find returns the command for an order; s.mu is held.
 func (s *served) find(o order) (command, error) {
-	c, ok := s.table[o.Command]
+	c, ok := s.table[o.Name]
 	me := s.p.o.Host + " runs kaname " + s.p.o.Version
 	switch {
 	case !ok:
-		return c, fault.Unsupported("command " + o.Command + " is unknown here: " + me).At(s.p.o.Host).Try("upgrade kaname on " + s.p.o.Host)
+		return c, fault.Unsupported("command " + o.Name + " is unknown here: " + me).At(s.p.o.Host).Try("upgrade kaname on " + s.p.o.Host)
 	case o.Version > c.version:
-		return c, fault.Unsupported(fmt.Sprintf("command %s version %d is not known here, only version %d: %s", o.Command, o.Version, c.version, me)).
+		return c, fault.Unsupported(fmt.Sprintf("command %s version %d is not known here, only version %d: %s", o.Name, o.Version, c.version, me)).
 			At(s.p.o.Host).Try("upgrade kaname on " + s.p.o.Host)
 	}
 	return c, nil
@@ -208,7 +209,7 @@ func (s *served) do(ctx context.Context, c command, o order, r *running) (last w
 	done := make(chan struct{})
 	var beats sync.WaitGroup
 	beats.Go(func() {
-		t := time.NewTicker(max(o.Alive, 100*time.Millisecond))
+		t := time.NewTicker(o.alive)
 		defer t.Stop()
 		for {
 			select {
@@ -221,10 +222,10 @@ func (s *served) do(ctx context.Context, c command, o order, r *running) (last w
 	})
 	defer beats.Wait()
 	defer close(done)
-	call := &Call{ID: o.ID, Actor: o.Actor, Epoch: o.Epoch, Lease: o.Lease, Progress: func(v any) {
+	call := &Call{ID: o.Call, Actor: actorOf(o.Actor), Epoch: Epoch(o.Epoch), Lease: o.Lease, Progress: func(v any) {
 		b, err := json.Marshal(v)
 		if err != nil || len(b) > maxProgress {
-			s.p.log.Warn("progress is not sent", "command", o.Command, "bytes", len(b), "err", err)
+			s.p.log.Warn("progress is not sent", "command", o.Name, "bytes", len(b), "err", err)
 			return
 		}
 		s.send(r, wireFrame{Progress: b})
@@ -248,10 +249,10 @@ func (s *served) do(ctx context.Context, c command, o order, r *running) (last w
 func guarded(ctx context.Context, c command, call *Call, o order) (out json.RawMessage, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fault.Internal(fmt.Sprintf("command %s panicked: %v", o.Command, v)).Try("report it; this is a bug")
+			err = fault.Internal(fmt.Sprintf("command %s panicked: %v", o.Name, v)).Try("report it; this is a bug")
 		}
 	}()
-	return c.do(ctx, call, o.In)
+	return c.do(ctx, call, o.Args)
 }
 
 func (r *running) join(reply string) {
@@ -285,16 +286,19 @@ func (s *served) answer(reply string, seq int, f wireFrame) {
 	_ = s.p.link.nc.Publish(subjectFrame+hostToken(s.p.o.Host)+"."+reply, b)
 }
 
-// open reads an order and checks that it is for this host and fresh.
-func (s *served) open(data []byte) (order, error) {
-	var o order
-	if err := json.Unmarshal(data, &o); err != nil {
-		return o, fault.Invalid("the order cannot be read").At(s.p.o.Host).Because(err)
-	}
-	if time.Now().After(o.NotAfter) {
-		return o, fault.Denied("the order has expired").At(s.p.o.Host).Try("compare the clocks of the core and this host")
-	}
-	return o, nil
+// open reads an order and checks its signature, addressee and time.
+func (s *served) open(m *nats.Msg) (o order, err error) {
+	o.reply = lastToken(m.Reply)
+	ms, _ := strconv.Atoi(m.Header.Get(headerAlive)) // 0 when absent or senseless
+	o.alive = time.Duration(max(ms, 100)) * time.Millisecond
+	o.Command, err = s.p.o.Identity.Keys().Open(m.Data, s.p.o.Host, time.Now())
+	return o, err
+}
+
+// actorOf reads the actor; what a newer core says in another form is left out.
+func actorOf(raw json.RawMessage) (a action.Actor) {
+	_ = json.Unmarshal(raw, &a)
+	return a
 }
 
 func (s *served) close() {}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // Core starts an embedded core named "core" in a temporary directory, which
@@ -22,7 +23,11 @@ func Core(t testing.TB) *plane.Plane {
 // has heard of it.
 func Host(t testing.TB, core *plane.Plane, name string, labels map[string]string) *plane.Plane {
 	t.Helper()
-	p := Open(t, plane.Options{Host: name, Mode: plane.Host, Cores: []string{core.ListenAddress()}, Labels: labels})
+	id, err := core.Authority().NewIdentity(trust.Grant{Host: name, Role: trust.RoleAgent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Open(t, plane.Options{Host: name, Identity: id, Mode: plane.Host, Cores: []string{core.ListenAddress()}, Labels: labels})
 	Eventually(t, "core hears of "+name, func() bool {
 		members, err := core.Members(t.Context())
 		if err != nil {
