@@ -13,6 +13,7 @@ import (
 //	publish    kn.v1.hb.<h>          its heartbeats
 //	           kn.v1.ev.<h>.<topic>  its events, which a core stores and answers
 //	           kn.v1.fr.<h>.<call>   the frames that answer a call
+//	           kn.v1.ask.<h>.<name>  its questions to the cores
 //	subscribe  kn.v1.host.<h>.>      the signed commands for it
 //	           kn.v1.all.>           what cores say to all hosts
 //	           _INBOX.<h>.>          replies to it
@@ -26,6 +27,7 @@ const (
 	subjectHeartbeat = "kn.v1.hb."
 	subjectEvent     = "kn.v1.ev."
 	subjectFrame     = "kn.v1.fr."
+	subjectAsk       = "kn.v1.ask."
 	subjectHost      = "kn.v1.host."
 	subjectAll       = "kn.v1.all."
 	subjectDoc       = "kn.v1.doc."
