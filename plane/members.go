@@ -240,7 +240,7 @@ func (p *Plane) beat(ctx context.Context) {
 	defer t.Stop()
 	for {
 		data, _ := json.Marshal(Member{
-			Host: p.o.Host, Labels: p.o.Labels, Version: p.o.Version, Address: p.o.Address,
+			Host: p.o.Host, Labels: p.Labels(), Version: p.o.Version, Address: p.o.Address,
 			Core: p.IsCore(), Commands: p.served.commands(), Started: p.start.Round(0),
 		})
 		_ = p.link.nc.Publish(subjectHeartbeat+hostToken(p.o.Host), data) // the next one follows

@@ -31,6 +31,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kaname.dev/kaname/fault"
@@ -47,6 +48,7 @@ type Plane struct {
 	served *served // the commands of this host
 	roll   *roll   // the members; nil on plain hosts
 	start  time.Time
+	labels atomic.Pointer[map[string]string] // nil until SetLabels
 
 	life context.Context // ends with Close; the parent of all that runs here
 	stop context.CancelFunc
