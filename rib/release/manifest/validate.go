@@ -121,6 +121,17 @@ func (h *Header) validate() error {
 	return nil
 }
 
+// CheckEntry returns an error unless the entry keeps the rules that concern it
+// alone. Archive readers may call it before the digest is known.
+func CheckEntry(e *Entry) error {
+	if e.Type == File && e.Size > 0 && e.Digest == nil {
+		known := *e
+		known.Digest = &Digest{}
+		return known.validate()
+	}
+	return e.validate()
+}
+
 // validate checks what concerns the entry alone.
 func (e *Entry) validate() error {
 	if err := CheckPath(e.Path); err != nil {
