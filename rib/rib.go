@@ -33,6 +33,10 @@ type Rib struct {
 	Attach func(n Node) error
 	// Run is the rib's loop on this node; it returns when ctx ends. May be nil.
 	Run func(ctx context.Context) error
+	// Reload is given a freshly decoded and checked Config when the configuration was
+	// read again, to take over what can change while the rib runs (limits); it must
+	// not block. May be nil: then changes wait for the next start.
+	Reload func(config any)
 	// Checks are what `kaname doctor` asks about this rib on this node.
 	Checks []Check
 }
