@@ -50,6 +50,10 @@ func Answer[In, Out any](p *Plane, name string, fn func(ctx context.Context, hos
 		return reply{Result: b}
 	}
 	_, err := p.link.nc.QueueSubscribe(subjectAsk+"*."+name, "cores", func(m *nats.Msg) {
+		token, _, _ := strings.Cut(strings.TrimPrefix(m.Subject, subjectAsk), ".")
+		if !p.mayAnswer(hostOfToken(token), m.Reply) {
+			return
+		}
 		p.wg.Go(func() {
 			b, err := json.Marshal(answer(m))
 			if err == nil {

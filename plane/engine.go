@@ -28,7 +28,7 @@ type engine struct {
 // startEngine starts the server and waits until it takes connections. Every
 // acknowledged write is synced to disk: without SyncAlways a power cut takes the
 // last two minutes, acknowledged or not (https://jepsen.io/analyses/nats-2.12.1).
-func startEngine(ctx context.Context, o Options, log *slog.Logger) (*engine, error) {
+func startEngine(ctx context.Context, o Options, a *auth, log *slog.Logger) (*engine, error) {
 	if err := os.MkdirAll(o.storeDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make store directory: %w", err)
 	}
@@ -40,6 +40,7 @@ func startEngine(ctx context.Context, o Options, log *slog.Logger) (*engine, err
 		NoSystemAccount: o.Mode == Embedded,
 	}
 	opts.TLSConfig, opts.TLSTimeout, opts.AuthTimeout = o.Identity.ServerTLS(), 5, 5
+	opts.CustomClientAuthentication = a
 	if o.Listen != "" {
 		host, port, err := splitAddress(o.Listen)
 		if err != nil {
@@ -59,7 +60,8 @@ func startEngine(ctx context.Context, o Options, log *slog.Logger) (*engine, err
 	if err != nil {
 		return nil, fault.Invalid("the plane's server cannot start").At(o.Host).Because(err)
 	}
-	s.SetLoggerV2(&engineLog{log: log}, false, false, false)
+	s.SetLoggerV2(&engineLog{log: log, auth: a}, false, false, false)
+	a.attach(s)
 	e := &engine{s: s}
 	s.Start()
 	if err := e.ready(ctx, o); err != nil {
@@ -133,7 +135,10 @@ func splitAddress(a string) (string, int, error) {
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // engineLog hands the server's lines to slog; its notices are debug lines here.
-type engineLog struct{ log *slog.Logger }
+type engineLog struct {
+	log  *slog.Logger
+	auth *auth // hears of refusals, for the audit
+}
 
 func (l *engineLog) line(level slog.Level, format string, v []any) {
 	l.log.Log(context.Background(), level, strings.TrimSpace(fmt.Sprintf(format, v...)), "part", "nats") //nolint:forbidigo // the server's logger interface carries no context
@@ -142,6 +147,12 @@ func (l *engineLog) line(level slog.Level, format string, v []any) {
 func (l *engineLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
 func (l *engineLog) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
 func (l *engineLog) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
-func (l *engineLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
-func (l *engineLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
-func (l *engineLog) Tracef(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
+func (l *engineLog) Errorf(format string, v ...any) {
+	if l.auth.hear(format, v) {
+		l.line(slog.LevelWarn, format, v) // somebody else's mistake, or an attempt
+		return
+	}
+	l.line(slog.LevelError, format, v)
+}
+func (l *engineLog) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+func (l *engineLog) Tracef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }

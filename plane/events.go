@@ -104,12 +104,16 @@ func (p *Plane) takeEvents() error {
 
 func (p *Plane) takeEvent(m *nats.Msg) {
 	host, topic, ok := strings.Cut(strings.TrimPrefix(m.Subject, subjectEvent), ".")
+	if !p.mayAnswer(hostOfToken(host), m.Reply) {
+		return
+	}
 	var err error
 	switch {
 	case !ok || !topicName.MatchString(topic) || !json.Valid(m.Data):
 		err = fault.Invalid("event " + topic + " is malformed")
 	case isAudit(topic):
 		err = fault.Denied("only cores write the audit")
+		p.refuse(hostOfToken(host), "event", topic)
 	default:
 		err = p.record(p.life, hostOfToken(host), topic, m.Data)
 	}

@@ -22,7 +22,7 @@ type link struct {
 
 // dial connects. A plain host that finds no core keeps trying after dial has
 // returned: the machine may have booted before its cores.
-func dial(ctx context.Context, o Options, e *engine, log *slog.Logger) (*link, error) {
+func dial(ctx context.Context, o Options, e *engine, a *auth, log *slog.Logger) (*link, error) {
 	opts := []nats.Option{
 		nats.Name(o.Host),
 		nats.CustomInboxPrefix(strings.TrimSuffix(inboxPrefix, ".") + "." + hostToken(o.Host)),
@@ -48,7 +48,7 @@ func dial(ctx context.Context, o Options, e *engine, log *slog.Logger) (*link, e
 	target := ""
 	switch o.Mode {
 	case Embedded, Cluster:
-		opts = append(opts, nats.InProcessServer(e.s))
+		opts = append(opts, nats.InProcessServer(e.s), nats.Token(a.secret))
 	case External:
 		target = o.External.URL
 		if o.External.Credentials != "" {
@@ -56,7 +56,7 @@ func dial(ctx context.Context, o Options, e *engine, log *slog.Logger) (*link, e
 		}
 	case Host:
 		target = strings.Join(urls(o.Cores), ",")
-		opts = append(opts, nats.RetryOnFailedConnect(true), nats.Secure(o.Identity.ClientTLS(trust.CoreName)))
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.Secure(o.Identity.ClientTLS(trust.CoreName)))
 	}
 	if t, ok := ctx.Deadline(); ok {
 		opts = append(opts, nats.Timeout(min(5*time.Second, time.Until(t))))

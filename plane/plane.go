@@ -43,6 +43,7 @@ type Plane struct {
 	o      Options
 	log    *slog.Logger
 	engine *engine // the embedded server; nil on plain hosts and with an external NATS
+	auth   *auth   // who may connect to it; nil as engine is
 	link   *link   // this process's connection
 	store  *store  // nil on plain hosts
 	served *served // the commands of this host
@@ -77,15 +78,19 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 // open brings the parts up in the order in which they need each other.
 func (p *Plane) open(ctx context.Context) (err error) {
 	if p.o.Mode == Embedded || p.o.Mode == Cluster {
-		if p.engine, err = startEngine(ctx, p.o, p.log); err != nil {
+		p.auth = newAuth(p.log)
+		if p.engine, err = startEngine(ctx, p.o, p.auth, p.log); err != nil {
 			return err
 		}
 	}
-	if p.link, err = dial(ctx, p.o, p.engine, p.log); err != nil {
+	if p.link, err = dial(ctx, p.o, p.engine, p.auth, p.log); err != nil {
 		return err
 	}
 	if p.IsCore() {
 		if p.store, err = openStore(ctx, p.o, p.link, p.log); err != nil {
+			return err
+		}
+		if err = p.openAuth(ctx); err != nil {
 			return err
 		}
 		if p.roll, err = p.openRoll(ctx); err != nil {

@@ -23,11 +23,7 @@ func Core(t testing.TB) *plane.Plane {
 // has heard of it.
 func Host(t testing.TB, core *plane.Plane, name string, labels map[string]string) *plane.Plane {
 	t.Helper()
-	id, err := core.Authority().NewIdentity(trust.Grant{Host: name, Role: trust.RoleAgent})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := Open(t, plane.Options{Host: name, Identity: id, Mode: plane.Host, Cores: []string{core.ListenAddress()}, Labels: labels})
+	p := Open(t, plane.Options{Host: name, Identity: Join(t, core, name, trust.RoleAgent).Identity, Mode: plane.Host, Cores: []string{core.ListenAddress()}, Labels: labels})
 	Eventually(t, "core hears of "+name, func() bool {
 		members, err := core.Members(t.Context())
 		if err != nil {
