@@ -42,6 +42,11 @@ type Options struct {
 	Identity  *trust.Identity
 	Authority *trust.Authority
 
+	// Seal is the directory of the seal, outside the store, better on another disk;
+	// Dir/seal when empty. Recover says what to do with a store that lost something.
+	Seal    string
+	Recover Recover
+
 	MaxStore int64         // bytes that the store may take on disk; 4 GiB when 0
 	Keep     time.Duration // how long events are kept; 14 days when 0. The audit has no end
 	Beat     time.Duration // between heartbeats; 2 s when 0
@@ -97,6 +102,9 @@ func (o Options) check() error {
 	if o.Dir == "" {
 		return fault.Invalid("plane: Dir is empty").Try("name a state directory")
 	}
+	if o.Recover != RecoverNot && o.Recover != RecoverRestore && o.Recover != RecoverAccept {
+		return fault.Invalid("plane: recover " + string(o.Recover) + " is unknown").Try("use restore or accept-loss, once")
+	}
 	switch o.Mode {
 	case Embedded:
 	case Cluster:
@@ -135,6 +143,12 @@ func (o Options) replicas() int {
 }
 
 func (o Options) storeDir() string { return filepath.Join(o.Dir, "store") }
+func (o Options) sealDir() string {
+	if o.Seal != "" {
+		return o.Seal
+	}
+	return filepath.Join(o.Dir, "seal")
+}
 func (o Options) trustDir() string { return filepath.Join(o.Dir, "trust") }
 
 // identify fills Identity and Authority from the state directory.

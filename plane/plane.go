@@ -40,24 +40,28 @@ import (
 
 // Plane is one process's hold on the plane. It is safe for concurrent use.
 type Plane struct {
-	o      Options
-	log    *slog.Logger
-	engine *engine // the embedded server; nil on plain hosts and with an external NATS
-	auth   *auth   // who may connect to it; nil as engine is
-	link   *link   // this process's connection
-	store  *store  // nil on plain hosts
-	served *served // the commands of this host
-	roll   *roll   // the members; nil on plain hosts
-	start  time.Time
-	labels atomic.Pointer[map[string]string] // nil until SetLabels
+	o         Options
+	log       *slog.Logger
+	engine    *engine   // the embedded server; nil on plain hosts and with an external NATS
+	auth      *auth     // who may connect to it; nil as engine is
+	sightings sightings // of leases
+	link      *link     // this process's connection
+	store     *store    // nil on plain hosts
+	served    *served   // the commands of this host
+	roll      *roll     // the members; nil on plain hosts
+	start     time.Time
+	labels    atomic.Pointer[map[string]string] // nil until SetLabels
+
+	closing sync.Once
+	closed  chan struct{} // everything has ended
 
 	life context.Context // ends with Close; the parent of all that runs here
 	stop context.CancelFunc
-	wg   sync.WaitGroup // the goroutines that Close waits for
+	wg   crew // the goroutines that Close waits for
 }
 
 // Open starts or joins the plane as o says. ctx bounds the opening only. A store
-// that lost acknowledged data is refused with a Corrupt fault; see Options.Accept.
+// that lost acknowledged data is refused with a Corrupt fault; see Options.Recover.
 func Open(ctx context.Context, o Options) (*Plane, error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
@@ -67,7 +71,7 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p := &Plane{o: o, log: o.Log.With("host", o.Host), start: time.Now(), life: life, stop: stop}
+	p := &Plane{o: o, log: o.Log.With("host", o.Host), start: time.Now(), life: life, stop: stop, closed: make(chan struct{})}
 	if err := p.open(ctx); err != nil {
 		_ = p.Close(context.WithoutCancel(ctx)) // the first error is the one to tell
 		return nil, err
@@ -104,24 +108,27 @@ func (p *Plane) open(ctx context.Context) (err error) {
 		return err
 	}
 	p.wg.Go(func() { p.beat(p.life) })
+	if p.IsCore() {
+		p.wg.Go(func() { p.housekeep(p.life) })
+	}
 	return nil
 }
 
 // Close stops serving and beating, waits for what runs, and stops the embedded
 // server. Commands in progress are cancelled. ctx bounds the waiting.
 func (p *Plane) Close(ctx context.Context) error {
-	p.stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.served.close()
-		p.wg.Wait()
-		p.link.close()
-		p.engine.close()
-		p.store.close()
-	}()
+	p.closing.Do(func() {
+		p.stop()
+		go func() {
+			defer close(p.closed)
+			p.wg.Wait()
+			p.link.close()
+			p.engine.close()
+			p.store.close()
+		}()
+	})
 	select {
-	case <-done:
+	case <-p.closed:
 		return nil
 	case <-ctx.Done():
 		return fault.Timeout("plane of host " + p.o.Host + " did not stop in time").Because(ctx.Err())

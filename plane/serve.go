@@ -300,5 +300,3 @@ func actorOf(raw json.RawMessage) (a action.Actor) {
 	_ = json.Unmarshal(raw, &a)
 	return a
 }
-
-func (s *served) close() {}

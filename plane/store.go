@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +43,9 @@ type store struct {
 	js  jetstream.JetStream
 	log *slog.Logger
 
+	seal    *seal
+	unclean bool // the process before this one did not close the store
+
 	mu    sync.Mutex // guards the fields below
 	fresh map[string]record
 }
@@ -58,20 +64,47 @@ type envelope struct {
 	W   string          `json:"w"`
 	V   json.RawMessage `json:"v,omitempty"`
 	Del bool            `json:"del,omitempty"`
+	T   time.Time       `json:"t,omitzero"` // when it was first stored, if it was restored since
 }
 
-func openStore(ctx context.Context, o Options, l *link, log *slog.Logger) (*store, error) {
+// openStore compares the store with the seal, and then readies the streams.
+func openStore(ctx context.Context, o Options, l *link, log *slog.Logger) (_ *store, err error) {
 	js, err := jetstream.New(l.nc)
 	if err != nil {
 		return nil, fmt.Errorf("open jetstream: %w", err)
 	}
 	s := &store{o: o, l: l, js: js, log: log, fresh: map[string]record{}}
+	if s.seal, err = openSeal(o.sealDir()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = s.seal.close() // the first error is the one to tell
+		}
+	}()
+	if s.unclean, err = exists(s.openMark()); err != nil {
+		return nil, err
+	}
+	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
 	for _, cfg := range s.streams() {
 		if err := s.ensure(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	return s, os.WriteFile(s.openMark(), []byte("the plane is open, or was not closed cleanly\n"), 0o600)
+}
+
+// openMark is a file that is there while the store is open.
+func (s *store) openMark() string { return filepath.Join(s.o.Dir, "open") }
+
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // streams says how each stream is set. Ages and sizes are not the engine's to
@@ -174,7 +207,9 @@ func (s *store) publish(ctx context.Context, rec record, w string, expect *uint6
 	if expect != nil {
 		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(*expect, 10))
 	} else {
-		msg.Header.Set(jetstream.MsgIDHeader, w) // a repeated append is answered with the first one's sequence
+		if w != "" {
+			msg.Header.Set(jetstream.MsgIDHeader, w) // a repeated append is answered with the first one's sequence
+		}
 	}
 	try, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
@@ -228,6 +263,9 @@ func retryable(err error) bool {
 
 // stored is called for each acknowledged write before the caller hears of it.
 func (s *store) stored(rec record) error {
+	if err := s.seal.add(rec); err != nil {
+		return err
+	}
 	if rec.stream == streamDoc {
 		s.mu.Lock()
 		if old, ok := s.fresh[rec.subject]; !ok || old.seq < rec.seq {
@@ -383,7 +421,19 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, giveUpIn)
 }
 
-func (s *store) close() {}
+// close is called when nothing is written any more.
+func (s *store) close() {
+	if s == nil {
+		return
+	}
+	if err := s.seal.close(); err != nil {
+		s.log.Warn("the seal is not closed", "err", err)
+		return
+	}
+	if err := os.Remove(s.openMark()); err != nil {
+		s.log.Warn("the mark of an open store stays", "err", err)
+	}
+}
 
 // lastToken returns what follows the last dot of a subject.
 func lastToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
