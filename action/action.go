@@ -130,6 +130,9 @@ func New[In, Out any](name, summary string, effect Effect, run func(ctx context.
 // ID returns the name with dots: "release.push", as used in URLs and subjects.
 func (a Action) ID() string { return strings.ReplaceAll(a.Name, " ", ".") }
 
+// Out returns the type of the result, from which doors derive its schema.
+func (a Action) Out() reflect.Type { return a.out }
+
 // Planned reports whether the action can say beforehand what it would do.
 func (a Action) Planned() bool { return a.plan != nil }
 

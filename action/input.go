@@ -48,11 +48,49 @@ func (s Secret) Reveal() string { return string(s) }
 
 // File is an input stream with the name that the asker gave it. The zero File
 // means that none was given.
+//
+// Every door also takes an address such as "s3://bucket/key" or "https://…" for a
+// field of kind file: then URL is set and Reader yields nothing but a fault, so an
+// action that does not ask for URL refuses it without further ado. Beside a Plan no
+// contents are sent: there the Reader yields a fault, too, and Name and Size are all
+// that is known.
 type File struct {
 	Name   string // base name or path as given; never to be trusted as a path here
 	Reader io.Reader
-	Size   int64 // bytes, -1 when unknown
+	Size   int64  // bytes, -1 when unknown
+	URL    string // the address given instead of a file
 }
+
+// Given reports whether a file or an address was given.
+func (f File) Given() bool { return f.Name != "" || f.Reader != nil || f.URL != "" }
+
+// IsURL reports whether the text given for a file is an address: "scheme://…".
+func IsURL(text string) bool {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok || scheme == "" || rest == "" {
+		return false
+	}
+	for _, c := range scheme {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '+' {
+			return false
+		}
+	}
+	return true
+}
+
+// FileAt returns the File for an address.
+func FileAt(url string) File {
+	return File{Name: url, URL: url, Size: -1, Reader: noContents{fault.Unsupported(url + " cannot be read from there by this action").Try("fetch it first and give the file")}}
+}
+
+// FileNamed returns a File of which only name and size are known, for a Plan.
+func FileNamed(name string, size int64) File {
+	return File{Name: name, Size: size, Reader: noContents{fault.Invalid("contents of " + name + " are not there: a plan is made from name and size only")}}
+}
+
+type noContents struct{ why error }
+
+func (n noContents) Read([]byte) (int, error) { return 0, n.why }
 
 // TextInputs makes inputs from text values, as a command line or a form gives them.
 func TextInputs(values map[string][]string) Inputs {
@@ -62,6 +100,18 @@ func TextInputs(values map[string][]string) Inputs {
 		in.Values[k] = b
 	}
 	return in
+}
+
+// SetText sets the field to a text, or a list to several, in the form of the
+// command line.
+func (in Inputs) SetText(f Field, texts ...string) {
+	var b []byte
+	if len(texts) == 1 && f.Kind != KindList {
+		b, _ = json.Marshal(texts[0])
+	} else {
+		b, _ = json.Marshal(texts)
+	}
+	in.Values[f.Name] = b
 }
 
 // Redacted returns the values as they may be written down: secrets starred,
@@ -129,15 +179,35 @@ func (a Action) decode(in Inputs) (any, error) {
 // value finds the field's value in the inputs.
 func (f Field) value(in Inputs) (val any, given bool, err error) {
 	if f.Kind == KindFile {
-		file, ok := in.Files[f.Name]
-		return file, ok, nil
+		if file, ok := in.Files[f.Name]; ok {
+			return file, file.Given(), nil
+		}
+		return f.address(in.Values[f.Name])
 	}
 	raw, ok := in.Values[f.Name]
 	if !ok || bytes.Equal(raw, []byte("null")) {
 		return nil, false, nil
 	}
 	val, err = f.parseJSON(raw)
-	return val, true, err
+	// An empty text for what is required is a variable that was not set.
+	given = !f.Required || val != ""
+	return val, given || err != nil, err
+}
+
+// address accepts an address in place of a file.
+func (f Field) address(raw json.RawMessage) (any, bool, error) {
+	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
+		return nil, false, nil
+	}
+	val, err := Field{Kind: KindText}.parseJSON(raw)
+	if err != nil {
+		return nil, true, err
+	}
+	url, _ := val.(string)
+	if !IsURL(url) {
+		return nil, true, fmt.Errorf("%s is neither a file that was sent nor an address such as https://… or s3://…", raw)
+	}
+	return FileAt(url), true, nil
 }
 
 // parseJSON accepts a native JSON value, a string in text form, or an array of
@@ -208,7 +278,7 @@ func (f Field) parseText(texts []string) (any, error) {
 			return nil, fmt.Errorf("%q is not a size such as 512KiB or 20MiB", t)
 		}
 		return Bytes(n), nil
-	default:
+	default: // text, secret
 		return t, nil
 	}
 }

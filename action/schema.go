@@ -33,7 +33,7 @@ func (a Action) Schema() map[string]any {
 			}
 		}
 		if f.Default != "" {
-			p["default"] = f.Default
+			p["default"] = f.native(f.Default)
 		}
 		props[f.Name] = p
 		if f.Required {
@@ -48,5 +48,19 @@ func (a Action) Schema() map[string]any {
 		"properties":           props,
 		"required":             required,
 		"additionalProperties": false,
+	}
+}
+
+// native returns the text of a value as JSON has it.
+func (f Field) native(text string) any {
+	v, err := f.parseText([]string{text})
+	if err != nil {
+		return text
+	}
+	switch f.Kind {
+	case KindInt, KindBool, KindList:
+		return v
+	default:
+		return text
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 )
 
 // Exit codes of the command line, as printed in its manual pages.
@@ -49,8 +50,12 @@ func Of(err error) *Fault {
 		if err == error(f) {
 			return f
 		}
-		// Wrapped on the way up: keep the whole text, the inner kind and remedy.
-		return &Fault{Kind: f.Kind, What: err.Error(), Where: ""}
+		// Wrapped on the way up: keep the whole text, the inner kind and the remedy in
+		// its own place.
+		if what, ok := strings.CutSuffix(err.Error(), "; "+f.Remedy); ok {
+			return &Fault{Kind: f.Kind, What: what, Remedy: f.Remedy}
+		}
+		return &Fault{Kind: f.Kind, What: err.Error()}
 	}
 	kind := KindInternal
 	switch {
@@ -66,7 +71,7 @@ func Of(err error) *Fault {
 	return &Fault{Kind: kind, What: err.Error()}
 }
 
-// Is reports whether err is, or wraps, a fault of the kind.
+// Is reports whether err is, or wraps, a fault of the kind. A nil error is of none.
 func Is(err error, kind Kind) bool {
 	f := Of(err)
 	return f != nil && f.Kind == kind

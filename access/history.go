@@ -1,0 +1,139 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"kaname.dev/kaname/fault"
+)
+
+// Filter selects records; empty fields select all.
+type Filter struct {
+	Who    string
+	Action string    // the action itself, or its first words
+	Run    string    // the run's id, or its last characters
+	Since  time.Time // records at or after
+	Last   int       // the newest so many; 0 means all
+}
+
+func (f Filter) takes(r Record) bool {
+	return (f.Who == "" || r.Who == f.Who) &&
+		(f.Action == "" || r.Action == f.Action || strings.HasPrefix(r.Action, f.Action+" ")) &&
+		(f.Run == "" || r.Run != "" && strings.HasSuffix(r.Run, strings.ToUpper(f.Run))) &&
+		!r.Time.Before(f.Since)
+}
+
+// Records returns the selected records of the trail, oldest first.
+func (a *Access) Records(ctx context.Context, f Filter) ([]Record, error) {
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	var list []Record
+	err = s.audit.read(ctx, func(r Record) {
+		if f.takes(r) {
+			list = append(list, r)
+		}
+	})
+	if f.Last > 0 && len(list) > f.Last {
+		list = list[len(list)-f.Last:]
+	}
+	return list, err
+}
+
+// readPatience is how long a reader waits for the next record that the head
+// document promises.
+const readPatience = 2 * time.Second
+
+// read gives every record that is kept, oldest first and each once.
+func (t *trail) read(ctx context.Context, give func(Record)) error {
+	doc, err := t.heads.Get(ctx, headKey)
+	if fault.Is(err, fault.KindNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	end := doc.Value
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	patience := time.AfterFunc(readPatience, cancel)
+	defer patience.Stop()
+	var seen uint64
+	for e, err := range t.plane.Follow(ctx, AuditTopic, 1) {
+		if err != nil {
+			break // the patience is over, or the log cannot be read on: the head is still to be told
+		}
+		patience.Reset(readPatience)
+		var r Record
+		if json.Unmarshal(e.Data, &r) != nil {
+			continue // of a newer kaname
+		}
+		if r.N == 0 { // noted by the plane itself, with the log's own time and host
+			r.Time, r.Host = e.Time, e.Host
+			give(r)
+			continue
+		}
+		if r.N <= seen {
+			continue
+		}
+		seen = r.N
+		give(r)
+		if seen >= end.N {
+			break
+		}
+	}
+	if seen < end.N {
+		give(end.Last)
+	}
+	return nil
+}
+
+// Verdict is what Verify found.
+type Verdict struct {
+	Records int      `json:"records"` // in the chain
+	First   uint64   `json:"first"`   // number of the oldest record kept
+	Last    uint64   `json:"last"`    // number of the newest
+	Head    string   `json:"head"`    // hash of the newest; write it down elsewhere to compare later
+	Faults  []string `json:"faults,omitempty"`
+}
+
+// Verify walks the chain of the trail and says where a record is missing or is
+// not what the next one saw. It finds what was altered or removed in the log; an
+// intruder who also rewrites all that follows and the head is found only by
+// comparing Head with one that was written down elsewhere.
+func (a *Access) Verify(ctx context.Context) (Verdict, error) {
+	s, err := a.store()
+	if err != nil {
+		return Verdict{}, err
+	}
+	var v Verdict
+	var last string
+	err = s.audit.read(ctx, func(r Record) {
+		if r.N == 0 {
+			return
+		}
+		switch {
+		case v.Records == 0:
+			v.First = r.N
+		case r.N != v.Last+1:
+			v.Faults = append(v.Faults, fmt.Sprintf("records %d to %d are missing", v.Last+1, r.N-1))
+		case r.Prev != last:
+			v.Faults = append(v.Faults, fmt.Sprintf("record %d is not what record %d was written after: one of them was altered", v.Last, r.N))
+		}
+		v.Records, v.Last, last = v.Records+1, r.N, r.hash()
+	})
+	if err != nil {
+		return v, err
+	}
+	v.Head = last
+	doc, err := s.audit.heads.Get(ctx, headKey)
+	if err == nil && doc.Value.N == v.Last && doc.Value.Hash != last {
+		v.Faults = append(v.Faults, fmt.Sprintf("record %d is not the one that the head names: it was altered", v.Last))
+	}
+	slices.Sort(v.Faults)
+	return v, nil
+}
