@@ -99,8 +99,8 @@ type Options struct {
 	// JoinToken makes a one-time token with which a host joins the plane, bound to
 	// the host's name if that is not empty.
 	JoinToken func(ctx context.Context, ttl time.Duration, host string) (string, error)
-	// Pin is the SHA-256 of the plane's CA public key in hex; it is appended to API
-	// tokens, so that a command line elsewhere knows whom to trust. May be empty.
+	// Pin names the plane's CA, see trust.KeyPrint; it is appended to API tokens, so
+	// that a command line elsewhere knows whom to trust. May be empty.
 	Pin string
 }
 

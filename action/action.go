@@ -61,6 +61,7 @@ type Action struct {
 	Examples []Example
 	Local    bool     // runs inside the command line's own process and has no other door
 	Columns  []string // columns of the table view of a list result, JSON names; empty means all
+	Unasked  bool     // doors do not ask first, whatever the effect; see Asks
 
 	in, out reflect.Type
 	plan    func(ctx context.Context, in any) (Plan, error)
@@ -95,6 +96,10 @@ func InJapanese(summary string) Option { return func(a *Action) { a.Summary.JA =
 
 // Local marks an action that runs in the command line's own process.
 func Local() Option { return func(a *Action) { a.Local = true } }
+
+// Unasked marks an action that needs a high role but takes nothing away, so that
+// no door asks before it.
+func Unasked() Option { return func(a *Action) { a.Unasked = true } }
 
 // WithPlan sets the function that says, without changing anything, what the
 // action would do. --dry-run, the console's preview and the bot's question show
@@ -135,6 +140,12 @@ func (a Action) Out() reflect.Type { return a.out }
 
 // Planned reports whether the action can say beforehand what it would do.
 func (a Action) Planned() bool { return a.plan != nil }
+
+// Asks reports whether a door shows the plan and asks before the action: it
+// destroys, or it changes and has a plan worth showing.
+func (a Action) Asks() bool {
+	return !a.Unasked && (a.Effect == Destroys || a.Effect == Changes && a.Planned())
+}
 
 // Plan says what the action would do with the inputs. An action without a plan
 // function answers with one step that repeats its summary and inputs.

@@ -42,7 +42,7 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, id access.Identity
 	if c.in, err = readInputs(w, r); err != nil {
 		return err
 	}
-	if r.FormValue("plan") != "" { // of the query: the body is none of a form
+	if r.URL.Query().Get("plan") != "" {
 		return c.plan()
 	}
 	if err := a.Check(c.in); err != nil {

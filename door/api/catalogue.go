@@ -23,6 +23,7 @@ type Descriptor struct {
 	Role     access.Role      `json:"role"` // least role that may call it
 	Version  int              `json:"version"`
 	Planned  bool             `json:"planned"` // whether it can say beforehand what it would do
+	Asks     bool             `json:"asks"`    // whether a door shows the plan and asks first
 	Fields   []action.Field   `json:"fields"`
 	Columns  []string         `json:"columns,omitempty"`
 	Examples []action.Example `json:"examples,omitempty"`
@@ -41,7 +42,7 @@ type Catalogue struct {
 func Describe(a action.Action, role access.Role) Descriptor {
 	d := Descriptor{
 		ID: a.ID(), Name: a.Name, Summary: a.Summary, Long: a.Long, Effect: a.Effect.String(), Role: access.Least(a.Effect),
-		Version: a.Version, Planned: a.Planned(), Fields: a.Fields, Columns: a.Columns, Examples: a.Examples, Schema: a.Schema(),
+		Version: a.Version, Planned: a.Planned(), Asks: a.Asks(), Fields: a.Fields, Columns: a.Columns, Examples: a.Examples, Schema: a.Schema(),
 	}
 	if d.Fields == nil {
 		d.Fields = []action.Field{}

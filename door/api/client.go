@@ -55,7 +55,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		tlsConf, err := trust(o)
+		tlsConf, err := trusted(o)
 		if err != nil {
 			return nil, err
 		}

@@ -73,7 +73,7 @@ func (s *Server) whoami(w http.ResponseWriter, _ *http.Request, id access.Identi
 func (s *Server) complete(w http.ResponseWriter, r *http.Request, _ access.Identity) error {
 	values := []string{}
 	if s.Complete != nil {
-		found, err := s.Complete(r.Context(), r.FormValue("kind"), r.FormValue("prefix"))
+		found, err := s.Complete(r.Context(), r.URL.Query().Get("kind"), r.URL.Query().Get("prefix"))
 		if err != nil {
 			return err
 		}

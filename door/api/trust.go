@@ -1,23 +1,22 @@
 package api
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"io/fs"
 	"os"
 	"strings"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane/trust"
 )
 
 // errPermission is what a socket of somebody else answers with.
 var errPermission = fs.ErrPermission
 
-// trust returns whom the client trusts: the CA of the file, else the CA that the
+// trusted returns whom the client trusts: the CA of the file, else the CA that the
 // token's pin names, else the system's CAs.
-func trust(o ClientOptions) (*tls.Config, error) {
+func trusted(o ClientOptions) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS13}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
@@ -37,8 +36,7 @@ func trust(o ClientOptions) (*tls.Config, error) {
 	return conf, nil
 }
 
-// tokenPin returns the pin of a token "kt1.ID.SECRET.PIN": the SHA-256 of the CA's
-// public key (SPKI) in hex.
+// tokenPin returns the pin of a token "kt1.ID.SECRET.PIN"; see trust.KeyPrint.
 func tokenPin(token string) string {
 	if parts := strings.Split(strings.TrimSpace(token), "."); len(parts) == 4 {
 		return parts[3]
@@ -52,8 +50,7 @@ func checkPin(cs tls.ConnectionState, pin string) error {
 	roots, rest := x509.NewCertPool(), x509.NewCertPool()
 	found := false
 	for _, c := range cs.PeerCertificates {
-		sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-		if strings.EqualFold(hex.EncodeToString(sum[:]), pin) {
+		if trust.KeyPrint(c) == pin {
 			roots.AddCert(c)
 			found = true
 		} else {

@@ -178,8 +178,7 @@ func (c *CLI) planText(p action.Plan) string {
 // the ground of the plan that was agreed to. --yes agrees beforehand; with no
 // terminal there is nobody to ask, and the call is refused.
 func (c *CLI) agree(ctx context.Context, a action.Action, d doer, in action.Inputs) (ground string, err error) {
-	asks := a.Effect == action.Destroys || a.Effect == action.Changes && a.Planned()
-	if !asks || c.set.yes {
+	if !a.Asks() || c.set.yes {
 		return "", nil
 	}
 	if !terminal(c.o.Stdin) || !terminal(c.o.Stderr) {

@@ -56,13 +56,11 @@ func newPages() (*pages, error) {
 	}
 	for _, lang := range languages {
 		funcs := template.FuncMap{
-			"t":     func(en string) string { return word(lang, en) },
-			"asset": func(name string) string { return hashed[name] },
-			"tone":  func(s any) string { return tone(fmt.Sprint(s)) },
-			"short": func(id string) string { return id[max(0, len(id)-6):] },
-			"effect": func(e action.Effect) string {
-				return map[action.Effect]string{action.Reads: "soft", action.Changes: "warn", action.Destroys: "bad"}[e]
-			},
+			"t":      func(en string) string { return word(lang, en) },
+			"asset":  func(name string) string { return hashed[name] },
+			"tone":   func(s any) string { return tone(fmt.Sprint(s)) },
+			"short":  func(id string) string { return id[max(0, len(id)-6):] },
+			"effect": func(e string) string { return effects[e] },
 		}
 		for _, n := range names {
 			base := strings.TrimSuffix(path.Base(n), ".html")
@@ -77,6 +75,11 @@ func newPages() (*pages, error) {
 		}
 	}
 	return p, nil
+}
+
+// effects gives the css class of an action's effect.
+var effects = map[string]string{
+	action.Reads.String(): "soft", action.Changes.String(): "warn", action.Destroys.String(): "bad",
 }
 
 var contentTypes = map[string]string{
