@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/action"
@@ -79,16 +80,16 @@ func sick(bad int, lines []DoctorLine) error {
 	if bad == 0 {
 		return nil
 	}
-	text := ""
+	var b strings.Builder
 	for _, l := range lines {
 		if l.Verdict == "failure" {
-			text += "\n  " + l.Check + ": " + l.Evidence
+			b.WriteString("\n  " + l.Check + ": " + l.Evidence)
 			if l.Remedy != "" {
-				text += "; " + l.Remedy
+				b.WriteString("; " + l.Remedy)
 			}
 		}
 	}
-	return fault.Internal(fmt.Sprintf("%d of %d checks failed:%s", bad, len(lines), text))
+	return fault.Internal(fmt.Sprintf("%d of %d checks failed:%s", bad, len(lines), b.String()))
 }
 
 // running is what the agent on this host says of itself.
@@ -246,7 +247,7 @@ func answered(f plane.Frame, sent time.Time) []Finding {
 	}
 	list := rep.Findings
 	// The host read its clock between sent and now.
-	behind, ahead := sent.Sub(rep.Time), rep.Time.Sub(time.Now())
+	behind, ahead := sent.Sub(rep.Time), time.Until(rep.Time)
 	list = append(list, Finding{"clock against the core", skew(max(behind, ahead, 0))})
 	if mine := ThisBuild().Version; rep.Version != mine {
 		list = append(list, Finding{"version", rib.Verdict{Warn: true, Evidence: "runs " + rep.Version + ", the core " + mine, Remedy: "finish the upgrade"}})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -228,8 +229,7 @@ func (l *life) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainFor)
 	defer cancel()
 	var errs []error
-	for i := len(l.undo) - 1; i >= 0; i-- {
-		u := l.undo[i]
+	for _, u := range slices.Backward(l.undo) {
 		if err := u.stop(ctx); err != nil {
 			errs = append(errs, fault.Timeout(u.name+" did not stop cleanly").Because(err))
 		}

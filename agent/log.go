@@ -36,7 +36,7 @@ func newLogs(c config.Log, w io.Writer) *logs {
 	case c.Format == "json":
 		h = slog.NewJSONHandler(w, opts)
 	case c.Format == "auto" && isTerminal(w):
-		h = tint.NewHandler(w, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: noColor()})
+		h = tint.NewTextHandler(w, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: noColor()})
 	case underJournal():
 		// The journal stamps each line itself.
 		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {

@@ -2,12 +2,11 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
 	"time"
-
-	"crypto/tls"
 
 	"kaname.dev/kaname/plane"
 )

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -53,7 +52,7 @@ func set(text, key, value string) (string, error) {
 	switch have, there := places[key]; {
 	case there:
 		if wide(lines, have.Line-1, have.Column-1) {
-			return "", fault.Conflict(fmt.Sprintf("%s is set on several lines", key)).Try("write there: " + name + ": " + value)
+			return "", fault.Conflict(key + " is set on several lines").Try("write there: " + name + ": " + value)
 		}
 		lines[have.Line-1] = strings.Repeat(" ", have.Column-1) + name + ": " + value
 	default:

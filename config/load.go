@@ -205,7 +205,7 @@ func (l *Loaded) flags(flags map[string]string, leaves []leaf) Problems {
 func (l *Loaded) check(sections []field, fr *filer) Problems {
 	var problems Problems
 	for _, s := range sections {
-		c, ok := s.value.Addr().Interface().(interface{ Check() error })
+		c, ok := reflect.TypeAssert[interface{ Check() error }](s.value.Addr())
 		if !ok {
 			continue
 		}

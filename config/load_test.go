@@ -99,8 +99,10 @@ log:
 		t.Fatal(err)
 	}
 	rib := l.Sections["release"].(*ribSection)
-	want := &ribSection{Root: "/flag", Keep: 10, Wait: 90 * time.Second, Quota: 1024, On: true, Ratio: 1.5,
-		Apps: map[string]ribApp{"shop": {"/srv/shop", []string{"a", "b"}}, "blog": {To: []string{"c"}}}}
+	want := &ribSection{
+		Root: "/flag", Keep: 10, Wait: 90 * time.Second, Quota: 1024, On: true, Ratio: 1.5,
+		Apps: map[string]ribApp{"shop": {"/srv/shop", []string{"a", "b"}}, "blog": {To: []string{"c"}}},
+	}
 	want.Limit.Up = 1024
 	if d := cmp.Diff(want, rib); d != "" {
 		t.Error(d)

@@ -29,7 +29,7 @@ func (p Problem) String() string {
 }
 
 // Problems are all that is wrong with a configuration.
-type Problems []Problem
+type Problems []Problem //nolint:errname // a list of findings first, an error second
 
 // Error lists the problems, each with its place.
 func (ps Problems) Error() string {
