@@ -52,6 +52,8 @@ func (s *Server) Register(mux *http.ServeMux) {
 type ShareSpec struct {
 	// Hosts are those that may ask; others are refused.
 	Hosts []string
+	// Everyone lets every host of the plane ask, whatever Hosts says.
+	Everyone bool
 	// Origin says that the whole pack is here from the start and that each chunk should
 	// be given once before any is repeated.
 	Origin bool
@@ -93,7 +95,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (*share, string) 
 		refuse(w, fault.NotFound("pack "+short(id)+" is not shared here"))
 		return nil, ""
 	}
-	if !h.hosts[host] {
+	if !h.everyone && !h.hosts[host] {
 		refuse(w, fault.Denied("host "+host+" does not take part in pack "+short(id)))
 		return nil, ""
 	}

@@ -23,13 +23,14 @@ const (
 
 // share is a pack given by this host.
 type share struct {
-	options ServerOptions
-	pack    Pack
-	hosts   map[string]bool
-	start   time.Time
-	ctx     context.Context //nolint:containedctx // the life of the share, which outlives every call
-	cancel  context.CancelFunc
-	work    sync.WaitGroup
+	options  ServerOptions
+	pack     Pack
+	hosts    map[string]bool
+	everyone bool
+	start    time.Time
+	ctx      context.Context //nolint:containedctx // the life of the share, which outlives every call
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
 
 	mu       sync.Mutex // guards the fields below
 	supplier *schedule.Supplier
@@ -41,7 +42,7 @@ type share struct {
 func newShare(o ServerOptions, p Pack, spec ShareSpec) *share {
 	have := p.Have()
 	h := &share{
-		options: o, pack: p, hosts: map[string]bool{}, start: time.Now(),
+		options: o, pack: p, hosts: map[string]bool{}, everyone: spec.Everyone, start: time.Now(),
 		supplier: schedule.NewSupplier(o.Policy, have, spec.Origin, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		have:     have, givers: map[schedule.Peer]*giver{},
 	}
