@@ -292,13 +292,13 @@ func (b *builder) finishDir(e *manifest.Entry, explicit bool) error {
 		return err
 	}
 	defer b.dirs.done(h)
-	if err := b.attrs.finish(h.fd(), e); err != nil {
+	if err := b.attrs.finish(h.fd, e); err != nil {
 		return &os.PathError{Op: "unpack", Path: path.Join(b.root.Name(), e.Path), Err: err}
 	}
 	if !explicit {
 		return nil
 	}
-	return stamp(h.fd(), ".", e)
+	return stamp(h.fd, ".", e)
 }
 
 // sync makes the whole tree durable before anybody names it.
@@ -308,7 +308,7 @@ func (b *builder) sync() error {
 		return err
 	}
 	defer b.dirs.done(h)
-	if err := again(func() error { return unix.Syncfs(h.fd()) }); err != nil {
+	if err := again(func() error { return unix.Syncfs(h.fd) }); err != nil {
 		return &os.PathError{Op: "syncfs", Path: b.root.Name(), Err: err}
 	}
 	return nil

@@ -290,10 +290,13 @@ func (c *comparer) list(p string) ([]string, error) {
 		return nil, err
 	}
 	defer c.dirs.done(h)
-	if _, err := h.file.Seek(0, io.SeekStart); err != nil {
+	fd, err := openDirAt(h.fd, ".")
+	if err != nil {
 		return nil, err
 	}
-	return h.file.Readdirnames(-1)
+	f := os.NewFile(uintptr(fd), p) //nolint:gosec // descriptors are not negative
+	defer f.Close()                 //nolint:errcheck // only read
+	return f.Readdirnames(-1)
 }
 
 func sortOf(e *manifest.Entry) uint32 {

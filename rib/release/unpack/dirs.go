@@ -26,13 +26,10 @@ type dirs struct {
 // dir is a directory handle.
 type dir struct {
 	name string
-	file *os.File
+	fd   int // for system calls relative to the directory, while it is in use
 	refs int
 	elem *list.Element // in idle, nil while in use
 }
-
-// fd is for system calls relative to the directory, while it is in use.
-func (d *dir) fd() int { return int(d.file.Fd()) } //nolint:gosec // descriptors are small
 
 func newDirs(root *os.Root) *dirs {
 	return &dirs{root: root, open: map[string]*dir{}, idle: list.New()}
@@ -50,16 +47,16 @@ func (d *dirs) use(name string) (*dir, error) {
 func (d *dirs) take(name string) (*dir, error) {
 	h := d.open[name]
 	if h == nil {
-		f, err := d.openDir(name)
+		fd, err := d.openDir(name)
 		if err != nil {
 			return nil, err
 		}
 		for len(d.open) >= maxDirs && d.idle.Len() > 0 {
 			old := d.idle.Remove(d.idle.Front()).(*dir) //nolint:forcetypeassert // the list holds nothing else
 			delete(d.open, old.name)
-			_ = old.file.Close() // only looked through
+			_ = unix.Close(old.fd) // only looked through
 		}
-		h = &dir{name: name, file: f}
+		h = &dir{name: name, fd: fd}
 		d.open[name] = h
 	}
 	if h.elem != nil {
@@ -70,24 +67,34 @@ func (d *dirs) take(name string) (*dir, error) {
 	return h, nil
 }
 
-func (d *dirs) openDir(name string) (*os.File, error) {
+func (d *dirs) openDir(name string) (int, error) {
 	if name == "." {
-		return d.root.Open(".")
+		f, err := d.root.Open(".")
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()                    //nolint:errcheck // its descriptor is opened once more
+		return openDirAt(int(f.Fd()), ".") //nolint:gosec // descriptors are small
 	}
 	above, err := d.take(path.Dir(name))
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer d.give(above)
-	var fd int
-	err = again(func() (err error) {
-		fd, err = unix.Openat(above.fd(), path.Base(name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openDirAt(above.fd, path.Base(name))
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: path.Join(d.root.Name(), name), Err: err}
+	}
+	return fd, nil
+}
+
+// openDirAt opens a directory in another one; a link is refused.
+func openDirAt(dirfd int, name string) (fd int, err error) {
+	err = again(func() error {
+		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		return err
 	})
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path.Join(d.root.Name(), name), Err: err}
-	}
-	return os.NewFile(uintptr(fd), name), nil //nolint:gosec // descriptors are not negative
+	return fd, err
 }
 
 func (d *dirs) done(h *dir) {
@@ -110,7 +117,7 @@ func (d *dirs) with(p string, f func(fd int, name string) error) error {
 		return err
 	}
 	defer d.done(h)
-	if err := f(h.fd(), path.Base(p)); err != nil {
+	if err := f(h.fd, path.Base(p)); err != nil {
 		if errors.As(err, new(*os.PathError)) {
 			return err
 		}
@@ -124,7 +131,7 @@ func (d *dirs) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range d.open {
-		_ = h.file.Close() // only looked through
+		_ = unix.Close(h.fd) // only looked through
 	}
 	clear(d.open)
 	d.idle.Init()
