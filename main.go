@@ -15,6 +15,8 @@ import (
 )
 
 //go:generate go run ./tools/ribgen
+//go:generate go run ./tools/confgen
+//go:generate go run ./tools/docgen
 
 func main() { os.Exit(run()) }
 
@@ -25,10 +27,13 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return cli.New(cli.Options{
-		Catalog: agent.Catalog(ribs), Groups: groups(),
+		Catalog: catalog(), Groups: groups(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv, Version: agent.ThisBuild().Version,
 	}).Main(ctx, os.Args[1:])
 }
+
+// catalog is everything that this binary can do.
+func catalog() action.Catalog { return agent.Catalog(ribs) }
 
 // groups gives the first words of the actions their sentences.
 func groups() map[string]action.Text {

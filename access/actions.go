@@ -184,3 +184,13 @@ func (a *Access) listAudit(ctx context.Context, _ *action.Run, in auditListIn) (
 	}
 	return a.Records(ctx, Filter{Who: in.Who, Action: in.Action, Run: in.Run, Since: since, Last: max(in.Last, 0)})
 }
+
+// Groups are the sentences of the first words of these actions.
+func Groups() map[string]action.Text {
+	return map[string]action.Text{
+		"user":  {EN: "People who can sign in, and their roles", JA: "サインインできる人とその役割"},
+		"token": {EN: "Tokens with which hosts join and programs call", JA: "ホストの参加用と API 用のトークン"},
+		"audit": {EN: "The record of who did what, and of what was refused", JA: "誰が何をし、何が拒否されたかの記録"},
+		"run":   {EN: "Calls of actions that changed something", JA: "変更を行った操作の実行"},
+	}
+}

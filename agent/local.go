@@ -151,8 +151,8 @@ func (in settingsIn) defaultsToHost(ribs []rib.Rib) string {
 
 // Groups returns a sentence for the first words of the actions here.
 func Groups() map[string]action.Text {
-	return map[string]action.Text{
-		"host":   {EN: "Hosts of the plane: their state, labels, maintenance", JA: "ホストの状態・ラベル・メンテナンス"},
-		"config": {EN: "The configuration of this host", JA: "このホストの設定"},
-	}
+	groups := access.Groups()
+	groups["host"] = action.Text{EN: "Hosts of the plane: their state, labels, maintenance", JA: "ホストの状態・ラベル・メンテナンス"}
+	groups["config"] = action.Text{EN: "The configuration of this host", JA: "このホストの設定"}
+	return groups
 }

@@ -114,20 +114,3 @@ func (c *CLI) versionCommand() *cobra.Command {
 		},
 	}
 }
-
-// usageTemplate is cobra's, in the language of the user.
-func usageTemplate(lang string) string {
-	words := map[string]string{}
-	if lang == "ja" {
-		words = map[string]string{
-			"Usage:": "使い方:", "Aliases:": "別名:", "Examples:": "例:", "Available Commands:": "コマンド:", "Flags:": "フラグ:", "Global Flags:": "共通フラグ:",
-			"Additional help topics:": "そのほかのヘルプ:", "Additional Commands:": "そのほかのコマンド:",
-			`Use "{{.CommandPath}} [command] --help" for more information about a command.`: `各コマンドの説明: {{.CommandPath}} [command] --help`,
-		}
-	}
-	t := (&cobra.Command{}).UsageTemplate()
-	for en, ja := range words {
-		t = strings.ReplaceAll(t, en, ja)
-	}
-	return t
-}

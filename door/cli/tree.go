@@ -15,12 +15,11 @@ import (
 func (c *CLI) build() {
 	c.root = &cobra.Command{
 		Use: "kaname", Short: c.say("Releases, zones, databases and network paths of a private cloud, from one binary", "プライベートクラウドのリリース、ゾーン、データベース、経路をひとつのバイナリで"),
-		Args: cobra.ArbitraryArgs, RunE: c.group, SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs, RunE: c.group, SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.set.check() },
 	}
 	c.set.global(c.root.PersistentFlags(), c.o.Env, c.say)
 	c.root.SetFlagErrorFunc(wrongFlag)
-	c.root.CompletionOptions.DisableDescriptions = false
 	c.root.SetUsageTemplate(usageTemplate(c.lang))
 	c.completeGlobals()
 	for _, a := range c.o.Catalog.All() {
@@ -30,7 +29,8 @@ func (c *CLI) build() {
 	c.topics()
 	c.root.InitDefaultHelpCmd()
 	c.root.InitDefaultCompletionCmd()
-	c.root.SuggestionsMinimumDistance = 2
+	child(c.root, "help").Short = c.say("Help about a command", "コマンドの説明を表示する")
+	child(c.root, "completion").Short = c.say("Print the completion script of a shell", "シェルの補完スクリプトを出力する")
 }
 
 // say returns the text in the language of the user.
@@ -70,7 +70,7 @@ func (c *CLI) groupCommand(parent *cobra.Command, word string, first bool) *cobr
 	if t, ok := c.o.Groups[word]; ok && first {
 		short = t.In(c.lang)
 	}
-	cmd := &cobra.Command{Use: word, Short: short, Args: cobra.ArbitraryArgs, RunE: c.group}
+	cmd := &cobra.Command{Use: word, Short: short, Args: cobra.ArbitraryArgs, RunE: c.group, SuggestionsMinimumDistance: 2}
 	parent.AddCommand(cmd)
 	return cmd
 }
@@ -91,7 +91,7 @@ func (c *CLI) group(cmd *cobra.Command, args []string) error {
 // command draws one action.
 func (c *CLI) command(a action.Action) *cobra.Command {
 	words := strings.Fields(a.Name)
-	use := []string{words[len(words)-1]}
+	use := []string{words[len(words)-1], c.say("[FLAGS]", "[フラグ]")}
 	for _, f := range a.Fields {
 		if f.Arg {
 			use = append(use, argUsage(f))
@@ -100,14 +100,14 @@ func (c *CLI) command(a action.Action) *cobra.Command {
 	values := newTexts(a.Fields)
 	cmd := &cobra.Command{
 		Use: strings.Join(use, " "), Short: a.Summary.In(c.lang), Long: longText(a, c.lang), Example: examples(a),
-		DisableFlagsInUseLine: false,
+		DisableFlagsInUseLine: true,
 		Args:                  func(_ *cobra.Command, args []string) error { return fits(a, args) },
 		ValidArgsFunction:     c.completeArgs(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.call(cmd.Context(), a, values.with(args))
 		},
 	}
-	cmd.SetFlagErrorFunc(wrongFlag)
+	cmd.Flags().BoolP("help", "h", false, c.say("show this help", "このヘルプを表示する"))
 	for _, f := range a.Fields {
 		if slices.Contains(reserved, f.Name) {
 			panic(fmt.Sprintf("action %q: field %q has the name of a flag that every command has", a.Name, f.Name))

@@ -1,5 +1,5 @@
-// Command ribgen writes ribs_gen.go: the list of ribs, read from the folder names
-// under rib/. A folder is a rib when it holds a Go file that declares
+// Command ribgen writes ribs_gen.go, for the binary and for tools/docgen: the list
+// of ribs, read from the folder names under rib/. A folder is a rib when it holds a Go file that declares
 // func Rib() rib.Rib.
 package main
 
@@ -16,9 +16,11 @@ import (
 var declares = regexp.MustCompile(`(?m)^func Rib\(\) rib\.Rib `)
 
 func main() {
-	if err := run("ribs_gen.go"); err != nil {
-		fmt.Fprintln(os.Stderr, "ribgen:", err)
-		os.Exit(1)
+	for _, file := range []string{"ribs_gen.go", "tools/docgen/ribs_gen.go"} {
+		if err := run(file); err != nil {
+			fmt.Fprintln(os.Stderr, "ribgen:", err)
+			os.Exit(1)
+		}
 	}
 }
 
