@@ -48,6 +48,9 @@ func (f Frame) Last() bool { return f.Progress == nil }
 // hosts that still work are told to stop.
 func (p *Plane) Call(ctx context.Context, c CallSpec) iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
+		if len(c.Hosts) == 0 {
+			return
+		}
 		x, err := p.begin(c)
 		if err != nil {
 			for _, h := range c.Hosts {
@@ -79,7 +82,7 @@ type exchange struct {
 type waiting struct {
 	heard time.Time // last frame, or when the order was sent
 	seq   int       // of the next frame
-	again bool      // the order was sent a second time since
+	sent  time.Time // when the order was sent last
 	lost  bool      // a frame is missing
 }
 
@@ -118,7 +121,7 @@ func (p *Plane) begin(c CallSpec) (*exchange, error) {
 		if err := checkHost(h); err != nil {
 			return nil, err
 		}
-		x.hosts[h] = &waiting{heard: time.Now()}
+		x.hosts[h] = &waiting{heard: time.Now(), sent: time.Now()}
 	}
 	if err := x.sign(); err != nil {
 		return nil, err
@@ -198,16 +201,17 @@ func (x *exchange) frame(m *nats.Msg) (f Frame, ok bool) {
 		x.p.log.Warn("frame cannot be read", "from", host, "call", x.o.Call, "err", err)
 		return f, false
 	}
-	if wf.Seq < w.seq {
+	last := wf.Result != nil || wf.Fault != nil
+	if wf.Seq < w.seq && !last {
 		return f, false // a second answer to an order sent twice
 	}
 	if wf.Seq > w.seq && !w.lost {
 		w.lost = true
 		x.p.log.Warn("frames got lost on the way", "from", host, "call", x.o.Call, "first", w.seq, "next", wf.Seq)
 	}
-	w.heard, w.seq, w.again = time.Now(), wf.Seq+1, false
+	w.heard, w.seq = time.Now(), wf.Seq+1
 	f.Progress, f.Result, f.Fault = wf.Progress, wf.Result, wf.Fault
-	if f.Result != nil || f.Fault != nil {
+	if last {
 		delete(x.hosts, host)
 		f.Progress = nil
 		return f, true
@@ -215,29 +219,42 @@ func (x *exchange) frame(m *nats.Msg) (f Frame, ok bool) {
 	return f, f.Progress != nil // else a sign of life
 }
 
-// silent sends the order again to hosts that are silent for half their time, and
-// gives up those that are silent for all of it. Being asked again, a host that
-// works or has done tells so and does nothing twice.
+// silent gives up the hosts that are silent for all of their time, and sends the
+// order again to those that have not acknowledged it or are silent for half of
+// it. Being asked again, a host that works or has done tells so and does nothing
+// twice; one that is gone is found out by that nobody is there.
 func (x *exchange) silent() (out []Frame) {
 	for h, w := range x.hosts {
-		switch quiet := time.Since(w.heard); {
-		case quiet > x.timeout:
+		quiet := time.Since(w.heard)
+		if quiet > x.timeout {
 			delete(x.hosts, h)
 			f := fault.Timeout(fmt.Sprintf("host %s was silent for %s after command %s; it may have been done", h, x.timeout, x.o.Name)).
 				At(h).Try("look at the agent there: systemctl status kaname")
 			out = append(out, Frame{Host: h, Fault: f})
-		case quiet > x.timeout/2 && !w.again:
-			w.again = true
-			if time.Now().After(x.o.Until) {
-				if err := x.sign(); err != nil {
-					x.p.log.Warn("order is not repeated", "host", h, "call", x.o.Call, "err", err)
-					continue
-				}
-			}
-			_ = x.send(h, x.order) // the rest of the time tells
+			continue
+		}
+		pace := x.timeout / 2
+		if w.seq == 0 {
+			pace = min(pace, time.Second)
+		}
+		if time.Since(w.sent) < pace || quiet < pace {
+			continue
+		}
+		if err := x.again(h, w); err != nil {
+			x.p.log.Warn("order is not repeated", "host", h, "call", x.o.Call, "err", err)
 		}
 	}
 	return out
+}
+
+func (x *exchange) again(host string, w *waiting) error {
+	w.sent = time.Now()
+	if w.sent.After(x.o.Until) {
+		if err := x.sign(); err != nil {
+			return err
+		}
+	}
+	return x.send(host, x.order)
 }
 
 func (x *exchange) absent(host string) *fault.Fault {
