@@ -54,8 +54,8 @@ func (b *Builder) Close() {
 	}
 }
 
-// Add reads contents of exactly size bytes and adds them unless they were there
-// before. It returns their digest, zero for empty ones. When sum is given, it is asked
+// Add reads contents of exactly size bytes, or with a negative size all that come, and
+// adds them unless they were there before. It returns their digest, zero for empty ones. When sum is given, it is asked
 // for the digest once r is read, instead of computing it.
 func (b *Builder) Add(r io.Reader, size int64, sum func() manifest.Digest) (manifest.Digest, error) {
 	if size == 0 {
@@ -65,7 +65,7 @@ func (b *Builder) Add(r io.Reader, size int64, sum func() manifest.Digest) (mani
 		h := sha256.New()
 		r, sum = io.TeeReader(r, h), func() manifest.Digest { return manifest.Digest(h.Sum(nil)) }
 	}
-	if size > aside {
+	if size > aside || size < 0 {
 		return b.addLarge(r, size, sum)
 	}
 	contents := make([]byte, size)
@@ -91,8 +91,12 @@ func (b *Builder) addLarge(r io.Reader, size int64, sum func() manifest.Digest) 
 		return manifest.Digest{}, err
 	}
 	job := b.press.jobs
-	n, err := io.CopyBuffer(putter{b}, io.LimitReader(r, size), make([]byte, 128<<10))
-	if err == nil {
+	from := r
+	if size >= 0 {
+		from = io.LimitReader(r, size)
+	}
+	n, err := io.CopyBuffer(putter{b}, from, make([]byte, 128<<10))
+	if err == nil && size >= 0 {
 		err = whole(r, n, size)
 	}
 	if err == nil {
@@ -101,9 +105,12 @@ func (b *Builder) addLarge(r io.Reader, size int64, sum func() manifest.Digest) 
 	if err != nil {
 		return manifest.Digest{}, err
 	}
+	if n == 0 {
+		return manifest.Digest{}, nil
+	}
 	d := sum()
 	if !b.seen[d] {
-		b.note(d, size)
+		b.note(d, n)
 		return d, nil
 	}
 	if err := b.press.settle(b.ctx); err != nil {
