@@ -113,7 +113,7 @@ func (in *inspection) compareRun(run map[uint64]sealed, floor uint64) {
 // be able to tell.
 func (s *store) absent(ctx context.Context, stream string) (bool, error) {
 	for n := 0; ; n++ {
-		try, cancel := context.WithTimeout(ctx, tryFor)
+		try, cancel := context.WithTimeout(ctx, lookFor)
 		_, err := s.js.Stream(try, stream)
 		cancel()
 		switch {

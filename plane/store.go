@@ -32,6 +32,7 @@ const (
 // caller's context has no end. A cluster that lost its leader needs 5 to 9 s.
 const (
 	tryFor   = 5 * time.Second
+	lookFor  = time.Second // of a question that is not even answered while there is no leader
 	giveUpIn = 30 * time.Second
 )
 
@@ -126,7 +127,7 @@ func (s *store) streams() []jetstream.StreamConfig {
 // form as long as ctx allows.
 func (s *store) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
 	for n := 0; ; n++ {
-		try, cancel := context.WithTimeout(ctx, tryFor)
+		try, cancel := context.WithTimeout(ctx, 2*lookFor)
 		_, err := s.js.CreateOrUpdateStream(try, cfg)
 		cancel()
 		if err == nil {
