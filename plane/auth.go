@@ -48,9 +48,9 @@ type auth struct {
 // conn is a connection that was let in.
 type conn struct{ host, key, remote string }
 
-func newAuth(log *slog.Logger) *auth {
+func newAuth(refused *refusals, log *slog.Logger) *auth {
 	return &auth{
-		log: log, secret: rand.Text(), refused: newRefusals(),
+		log: log, secret: rand.Text(), refused: refused,
 		hosts: map[string]Doc[Enrolment]{}, conns: map[uint64]conn{},
 	}
 }
@@ -248,7 +248,6 @@ func (p *Plane) openAuth(ctx context.Context) error {
 			}
 		}
 	})
-	p.wg.Go(func() { a.refused.run(p.life, p.writeRefusal) })
 	select {
 	case <-complete:
 		return nil
@@ -264,13 +263,16 @@ func (p *Plane) mayAnswer(host, reply string) bool {
 	if strings.HasPrefix(reply, inboxPrefix+hostToken(host)+".") {
 		return true
 	}
-	p.refuse(host, "reply", reply)
+	p.refused.add(attempt{Host: host, What: "reply", Subject: reply})
 	return false
 }
 
-// refuse has a refused attempt of a host written into the audit.
-func (p *Plane) refuse(host, what, text string) {
-	if p.auth != nil {
-		p.auth.refused.add(attempt{Host: host, What: what, Subject: text})
+// enrolledCore reports whether a host that says to be a core is one.
+func (p *Plane) enrolledCore(host string, says bool) bool {
+	if p.auth == nil {
+		return says // an external server has decided who may say so
 	}
+	p.auth.mu.Lock()
+	defer p.auth.mu.Unlock()
+	return p.auth.hosts[host].Value.Role == trust.RoleCore
 }

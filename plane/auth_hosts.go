@@ -19,6 +19,10 @@ const (
 	topicRefused = TopicAudit + ".refused" // somebody tried what is not allowed
 )
 
+// topicCommandRefused is the event with which a host tells a core of a command
+// that it refused; the core puts it into the audit.
+const topicCommandRefused = "plane.command-refused"
+
 // Enrolment is a host's right to connect. A certificate alone is not enough: the
 // host must be enrolled with the key in it.
 type Enrolment struct {
@@ -93,9 +97,7 @@ func (p *Plane) Revoke(ctx context.Context, host, by, why string) error {
 	if err != nil {
 		return err
 	}
-	if p.auth != nil {
-		p.auth.learn(d)
-	}
+	p.learn(d)
 	return p.Emit(ctx, topicRevoked, TrustRecord{Host: host, By: by, What: "revoked", Text: why})
 }
 
@@ -116,10 +118,15 @@ func (p *Plane) enrol(ctx context.Context, e Enrolment, force bool) error {
 	if err != nil {
 		return err
 	}
+	p.learn(d)
+	return nil
+}
+
+// learn tells this core's own server of an enrolment before the watch does.
+func (p *Plane) learn(d Doc[Enrolment]) {
 	if p.auth != nil {
 		p.auth.learn(d)
 	}
-	return nil
 }
 
 // enrolSelf enrols this core with the identity it was opened with. It holds the

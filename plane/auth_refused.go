@@ -2,6 +2,7 @@ package plane
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kaname.dev/kaname/fault"
 )
 
 // attempt is one try at what is not allowed.
@@ -23,11 +26,12 @@ type attempt struct {
 // The audit keeps everything for ever, and a captured host can be refused 100,000
 // times a second. So refusals are gathered: the first of each sort is written at
 // once, and its repetitions within refusalWindow as one record with their number.
-// A host may have refusalSorts different sorts in a window; the rest is counted
-// together. Nothing is dropped from the count.
+// A host may have refusalSorts different sorts in a window, and all together
+// refusalAll; the rest is counted together. Nothing is dropped from the count.
 const (
 	refusalWindow = 5 * time.Second
 	refusalSorts  = 50
+	refusalAll    = 5000
 )
 
 // refusals gathers refused attempts for the audit.
@@ -65,6 +69,10 @@ func (r *refusals) add(x attempt) {
 	if s == nil {
 		if r.per[who] >= refusalSorts {
 			x.What, x.Subject, x.Token = "many", "further attempts of other kinds", ""
+			s = r.sorts[x]
+		}
+		if s == nil && len(r.sorts) >= refusalAll {
+			x, who = attempt{What: "many", Subject: "further attempts of others"}, ""
 			s = r.sorts[x]
 		}
 		if s == nil {
@@ -156,13 +164,41 @@ func (r *refusals) putBack(c counted) {
 	}
 }
 
-// writeRefusal appends to the audit.
+// writeRefusal appends to the audit; a plain host tells a core.
 func (p *Plane) writeRefusal(ctx context.Context, c counted) error {
 	rec := TrustRecord{Host: c.Host, Remote: c.Remote, Token: c.Token, What: c.What, Text: c.Subject}
 	if c.n > 1 {
 		rec.Count = c.n
 	}
+	if !p.IsCore() {
+		return p.Emit(ctx, topicCommandRefused, rec)
+	}
 	return p.Emit(ctx, topicRefused, rec)
+}
+
+// refuseCommand notes a command that this host refused. Only what smells of an
+// attempt counts: a command that came late or that this version does not know is
+// an everyday fault.
+func (p *Plane) refuseCommand(o order, err error) {
+	if !fault.Is(err, fault.KindDenied) && !fault.Is(err, fault.KindCorrupt) {
+		return
+	}
+	text := fault.Of(err).What
+	if o.Name != "" {
+		text = o.Name + " (call " + o.Call + "): " + text
+	}
+	p.refused.add(attempt{Host: p.o.Host, What: "command", Subject: text})
+}
+
+// takeRefusal takes the word of a host for what was refused there.
+func (p *Plane) takeRefusal(host string, data []byte) {
+	var rec TrustRecord
+	if json.Unmarshal(data, &rec) != nil {
+		return
+	}
+	for range min(max(rec.Count, 1), 1000) { // a host's number is not to be believed without bound
+		p.refused.add(attempt{Host: host, What: "command", Subject: rec.Text})
+	}
 }
 
 // The server has no hook for refused publishes and subscriptions; it writes log

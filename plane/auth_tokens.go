@@ -210,15 +210,13 @@ func (r registrar) Renew(ctx context.Context, a trust.Applicant) (trust.Grant, e
 		r.refuse(a, "", "renewal", err)
 		return trust.Grant{}, err
 	}
-	if r.p.auth != nil {
-		r.p.auth.learn(d)
-	}
+	r.p.learn(d)
 	return trust.Grant{Host: a.Host, Role: d.Value.Role}, nil
 }
 
 // refuse has a refusal written into the audit.
 func (r registrar) refuse(a trust.Applicant, token, what string, err error) {
-	if r.p.auth != nil && fault.Is(err, fault.KindDenied) { // others are failures, not refusals
-		r.p.auth.refused.add(attempt{Host: a.Host, Remote: a.Remote, Token: token, What: what, Subject: err.Error()})
+	if fault.Is(err, fault.KindDenied) { // others are failures, not refusals
+		r.p.refused.add(attempt{Host: a.Host, Remote: a.Remote, Token: token, What: what, Subject: err.Error()})
 	}
 }

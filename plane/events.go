@@ -113,7 +113,9 @@ func (p *Plane) takeEvent(m *nats.Msg) {
 		err = fault.Invalid("event " + topic + " is malformed")
 	case isAudit(topic):
 		err = fault.Denied("only cores write the audit")
-		p.refuse(hostOfToken(host), "event", topic)
+		p.refused.add(attempt{Host: hostOfToken(host), What: "event", Subject: topic})
+	case topic == topicCommandRefused:
+		p.takeRefusal(hostOfToken(host), m.Data)
 	default:
 		err = p.record(p.life, hostOfToken(host), topic, m.Data)
 	}

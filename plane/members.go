@@ -76,6 +76,7 @@ func (r *roll) hear(host string, data []byte) {
 		return
 	}
 	m.Host, m.Alive, m.Seen = host, true, time.Now().Round(0)
+	m.Core = r.p.enrolledCore(host, m.Core)
 	r.mu.Lock()
 	old, known := r.members[host]
 	r.members[host], r.heard[host] = m, time.Now()

@@ -43,9 +43,10 @@ func (i *Identity) server(auth tls.ClientAuthType, protocols []string) *tls.Conf
 
 // ClientTLS returns a configuration for a connection to the host serverName, or to
 // any core when it is CoreName: TLS 1.3, this host's certificate shown, and no
-// other host's certificate accepted.
+// other host's certificate accepted. When serverName is empty, the caller sets
+// ServerName in a clone.
 func (i *Identity) ClientTLS(serverName string) *tls.Config {
-	return i.client(serverName, func(tls.ConnectionState) string { return serverName })
+	return i.client(serverName, func(cs tls.ConnectionState) string { return cs.ServerName })
 }
 
 // RouteTLS returns a configuration for both ends of the connections between cores:
@@ -79,6 +80,9 @@ func (i *Identity) client(serverName string, want func(tls.ConnectionState) stri
 func verifyPeer(certs []*x509.Certificate, pool *x509.CertPool, name string, now time.Time) error {
 	if len(certs) == 0 {
 		return fault.Denied("the other side showed no certificate")
+	}
+	if name == "" { // Verify would take any name
+		return fault.Internal("a connection was begun without saying to which host")
 	}
 	leaf, between := certs[0], x509.NewCertPool()
 	for _, c := range certs[1:] {

@@ -238,6 +238,13 @@ func handshake(t *testing.T, server, client *tls.Config) (peer tls.ConnectionSta
 	return peer, serverErr, clientErr
 }
 
+// named is what callers do with a configuration that names no server.
+func named(c *tls.Config, name string) *tls.Config {
+	c = c.Clone()
+	c.ServerName = name
+	return c
+}
+
 func TestWhoMayTalkToWhom(t *testing.T) {
 	a, foreign := authority(t), authority(t)
 	core := identity(t, a, Grant{Host: "core1", Role: RoleCore})
@@ -258,6 +265,9 @@ func TestWhoMayTalkToWhom(t *testing.T) {
 		"host to host":              {web2.ServerTLS(), web1.ClientTLS("web2"), true, "web1"},
 		"host to core":              {core.ServerTLS(), web1.ClientTLS(CoreName), true, "web1"},
 		"core to core":              {core.RouteTLS(), core2.RouteTLS(), true, ""},
+		"host by a clone":           {web2.ServerTLS(), named(web1.ClientTLS(""), "web2"), true, "web1"},
+		"another by a clone":        {web2.ServerTLS(), named(web1.ClientTLS("web2"), "web9"), false, ""},
+		"no name":                   {web2.ServerTLS(), web1.ClientTLS(""), false, ""},
 		"host in place of another":  {web2.ServerTLS(), web1.ClientTLS("web9"), false, ""},
 		"host in place of a core":   {web2.ServerTLS(), web1.ClientTLS(CoreName), false, ""},
 		"host as a route":           {core.RouteTLS(), web1.ClientTLS(CoreName), false, ""},
