@@ -44,6 +44,7 @@ type Plane struct {
 	log       *slog.Logger
 	engine    *engine   // the embedded server; nil on plain hosts and with an external NATS
 	auth      *auth     // who may connect to it; nil as engine is
+	refused   *refusals // attempts at what is not allowed, on their way to the audit
 	sightings sightings // of leases
 	link      *link     // this process's connection
 	store     *store    // nil on plain hosts
@@ -71,7 +72,7 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p := &Plane{o: o, log: o.Log.With("host", o.Host), start: time.Now(), life: life, stop: stop, closed: make(chan struct{})}
+	p := &Plane{o: o, log: o.Log.With("host", o.Host), start: time.Now(), refused: newRefusals(), life: life, stop: stop, closed: make(chan struct{})}
 	if err := p.open(ctx); err != nil {
 		_ = p.Close(context.WithoutCancel(ctx)) // the first error is the one to tell
 		return nil, err
@@ -82,7 +83,7 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 // open brings the parts up in the order in which they need each other.
 func (p *Plane) open(ctx context.Context) (err error) {
 	if p.o.Mode == Embedded || p.o.Mode == Cluster {
-		p.auth = newAuth(p.log)
+		p.auth = newAuth(p.refused, p.log)
 		if p.engine, err = startEngine(ctx, p.o, p.auth, p.log); err != nil {
 			return err
 		}
@@ -108,6 +109,7 @@ func (p *Plane) open(ctx context.Context) (err error) {
 		return err
 	}
 	p.wg.Go(func() { p.beat(p.life) })
+	p.wg.Go(func() { p.refused.run(p.life, p.writeRefusal) })
 	if p.IsCore() {
 		p.wg.Go(func() { p.housekeep(p.life) })
 	}
@@ -122,6 +124,7 @@ func (p *Plane) Close(ctx context.Context) error {
 		go func() {
 			defer close(p.closed)
 			p.wg.Wait()
+			p.served.close()
 			p.link.close()
 			p.engine.close()
 			p.store.close()
