@@ -20,7 +20,7 @@ type PublicKey = minisign.PublicKey
 type PrivateKey = minisign.PrivateKey
 
 // GenerateKey makes a key pair in minisign's file formats. With a password the
-// private key is encrypted as minisign does (scrypt, takes about a second).
+// private key is encrypted as minisign does (scrypt: takes some seconds and 1 GiB of memory).
 func GenerateKey(password string) (public, private []byte, err error) {
 	pub, priv, err := minisign.GenerateKey(nil)
 	if err != nil {
