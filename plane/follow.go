@@ -32,6 +32,7 @@ func (s *store) follow(ctx, life context.Context, stream, filter string, from ui
 	if err == nil {
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
 	}
+	woken, idle := false, 0
 	for ctx.Err() == nil && life.Err() == nil {
 		recs, end, err := s.batch(ctx, stream, filter, from)
 		if err != nil { // a server is away; look again soon
@@ -55,24 +56,38 @@ func (s *store) follow(ctx, life context.Context, stream, filter string, from ui
 			}
 			caughtUp = nil
 		}
-		if !waitWake(ctx, life, wake) {
+		// A replica may hear of a write before it has it: then look again soon.
+		if idle++; len(recs) > 0 || !woken {
+			idle = 0
+		}
+		if 0 < idle && idle < 5 {
+			if !pause(ctx, idle-1) {
+				return
+			}
+			continue
+		}
+		var more bool
+		if woken, more = waitWake(ctx, life, wake); !more {
 			return
 		}
 	}
 }
 
-func waitWake(ctx, life context.Context, wake <-chan struct{}) bool {
+// waitWake waits for a note or for the time to look anyway; more is false when one
+// of the contexts has ended.
+func waitWake(ctx, life context.Context, wake <-chan struct{}) (woken, more bool) {
 	t := time.NewTimer(lookEvery)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return false
+		return false, false
 	case <-life.Done():
-		return false
+		return false, false
 	case <-wake:
+		return true, true
 	case <-t.C:
+		return false, true
 	}
-	return true
 }
 
 // subjectMatches reports whether a subject matches a filter whose only

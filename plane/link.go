@@ -46,17 +46,20 @@ func dial(ctx context.Context, o Options, e *engine, a *auth, log *slog.Logger) 
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("plane connection is back", "core", nc.ConnectedUrlRedacted()) }),
 	}
 	target := ""
-	switch o.Mode {
-	case Embedded, Cluster:
+	switch {
+	case e != nil:
 		opts = append(opts, nats.InProcessServer(e.s), nats.Token(a.secret))
-	case External:
+	case o.External.URL != "":
 		target = o.External.URL
 		if o.External.Credentials != "" {
 			opts = append(opts, nats.UserCredentials(o.External.Credentials))
 		}
-	case Host:
+	default:
 		target = strings.Join(urls(o.Cores), ",")
-		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.Secure(o.Identity.ClientTLS(trust.CoreName)))
+		opts = append(opts, nats.Secure(o.Identity.ClientTLS(trust.CoreName)))
+	}
+	if o.Mode == Host {
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort())
 	}
 	if t, ok := ctx.Deadline(); ok {
 		opts = append(opts, nats.Timeout(min(5*time.Second, time.Until(t))))

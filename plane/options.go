@@ -34,7 +34,7 @@ type Options struct {
 	// plane. Other modes but Host: as given, required in Cluster.
 	Listen   string
 	Cluster  ClusterOptions  // for Cluster
-	External ExternalOptions // for External
+	External ExternalOptions // for External, and for Host when its cores are External
 	Cores    []string        // for Host: host:port of the cores, any of which will do
 
 	// Identity is who this host is, and Authority what makes a core a core. When
@@ -121,7 +121,7 @@ func (o Options) check() error {
 			return fault.Invalid("plane: mode external needs the URL of a NATS cluster")
 		}
 	case Host:
-		if len(o.Cores) == 0 {
+		if len(o.Cores) == 0 && o.External.URL == "" {
 			return fault.Invalid("plane: a plain host needs the address of a core").Try("join with a token: kaname join")
 		}
 	default:

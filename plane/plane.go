@@ -50,6 +50,7 @@ type Plane struct {
 	store     *store    // nil on plain hosts
 	served    *served   // the commands of this host
 	roll      *roll     // the members; nil on plain hosts
+	notes     []string  // see Notes
 	start     time.Time
 	labels    atomic.Pointer[map[string]string] // nil until SetLabels
 
@@ -90,6 +91,14 @@ func (p *Plane) open(ctx context.Context) (err error) {
 	}
 	if p.link, err = dial(ctx, p.o, p.engine, p.auth, p.log); err != nil {
 		return err
+	}
+	if p.o.Mode == External {
+		if p.notes, err = preflight(ctx, p.o, p.link); err != nil {
+			return err
+		}
+		for _, n := range p.notes {
+			p.log.Warn(n)
+		}
 	}
 	if p.IsCore() {
 		if p.store, err = openStore(ctx, p.o, p.link, p.log); err != nil {

@@ -385,3 +385,36 @@ func TestADamagedSealDoesNotStopAGoodStore(t *testing.T) {
 		planetest.Close(t, p)
 	}
 }
+
+// TestOldEventsGoAndAreNotMissed lets all events become too old.
+func TestOldEventsGoAndAreNotMissed(t *testing.T) {
+	dir := t.TempDir()
+	p := planetest.Open(t, options(t, dir))
+	w := fill(t, p, 30)
+	planetest.Close(t, p)
+	o := options(t, dir)
+	o.Keep = 1
+	p, err := reopen(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.events = 0
+	planetest.Eventually(t, "the events are gone", func() bool { return count(t.Context(), p, "test.event", 0) == 0 })
+	planetest.Close(t, p)
+	if p, err = reopen(t, options(t, dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.missing(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func BenchmarkCreate(b *testing.B) {
+	p := planetest.Open(b, plane.Options{Host: "core", Log: slog.New(slog.DiscardHandler)})
+	docs := plane.Documents[note](p, "notes")
+	for i := 0; b.Loop(); i++ {
+		if _, err := docs.Create(b.Context(), fmt.Sprint(i), note{Text: strings.Repeat("x", 200)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
