@@ -12,16 +12,17 @@ import (
 
 // Config is the section "release" of the configuration file, on every host.
 type Config struct {
-	Root  string   `yaml:"root" help:"where apps live: <root>/<app>/releases, current, shared"`
-	Roots []string `yaml:"roots" help:"further directories that a deploy may name as root"`
-	Keep  int      `yaml:"keep" help:"releases kept on a host besides the live one, unless the deploy says otherwise"`
+	Root    string   `yaml:"root" help:"where apps live: <root>/<app>/releases, current, shared"`
+	Roots   []string `yaml:"roots" help:"further directories that a deploy may name as root"`
+	Keep    int      `yaml:"keep" help:"releases of an app kept on a host, the live one among them, unless the deploy says otherwise"`
+	History int      `yaml:"history" help:"releases of an app kept in the store of a core, ready for deploys and rollbacks"`
 
 	Quota    action.Bytes `yaml:"quota" help:"bytes that the store of packs may take on this host; 0 means a quarter of its file system"`
 	Upload   action.Bytes `yaml:"upload" help:"bytes a second that this host gives to others; 0 means unlimited"`
 	Download action.Bytes `yaml:"download" help:"bytes a second that this host takes from others; 0 means unlimited"`
 
-	RequireSignature bool     `yaml:"require_signature" help:"refuse releases without a signature by one of public_keys"`
-	PublicKeys       []string `yaml:"public_keys" help:"minisign public keys whose signatures count: the key itself or the path of its file"`
+	RequireSignature bool     `yaml:"require_signature" help:"refuse releases without a signature by one of trusted_keys"`
+	TrustedKeys      []string `yaml:"trusted_keys" help:"minisign public keys whose signatures count: the key itself or the path of its file"`
 
 	Hooks    bool   `yaml:"hooks" help:"whether deploys may run commands here: hooks and health commands"`
 	HookUser string `yaml:"hook_user" help:"account under which hooks run; empty means that of the agent"`
@@ -29,7 +30,7 @@ type Config struct {
 
 // defaultConfig returns the built-in values.
 func defaultConfig() Config {
-	return Config{Root: "/srv/kaname", Keep: 5, Hooks: true}
+	return Config{Root: "/srv/kaname", Keep: 5, History: 10, Hooks: true}
 }
 
 // Check refuses settings that do not go together.
@@ -39,18 +40,18 @@ func (c *Config) Check() error {
 			return fmt.Errorf("root: %q is not a clean absolute path below /", p)
 		}
 	}
-	if c.Keep < 0 {
-		return fmt.Errorf("keep: %d is less than 0", c.Keep)
+	if c.Keep < 1 || c.History < 1 {
+		return errors.New("keep, history: at least one release is kept")
 	}
-	if c.RequireSignature && len(c.PublicKeys) == 0 {
-		return errors.New("require_signature: needs public_keys, or no release would ever be accepted")
+	if c.RequireSignature && len(c.TrustedKeys) == 0 {
+		return errors.New("require_signature: needs trusted_keys, or no release would ever be accepted")
 	}
-	for _, k := range c.PublicKeys {
+	for _, k := range c.TrustedKeys {
 		if strings.HasPrefix(k, "/") {
 			continue // read when it is needed, so that keys can be replaced
 		}
 		if _, err := manifest.ParsePublicKey([]byte(k)); err != nil {
-			return fmt.Errorf("public_keys: %w", err)
+			return fmt.Errorf("trusted_keys: %w", err)
 		}
 	}
 	return nil

@@ -342,7 +342,11 @@ func TestHealth(t *testing.T) {
 	ask := func(url, command string) (int, error) {
 		n = 0
 		h.URL, h.Command = url, command
-		return a.Healthy(t.Context(), h, x)
+		v, err := a.Look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Healthy(t.Context(), v, h, x)
 	}
 	if tries, err := ask(s.URL+"/slow", ""); err != nil || tries != 3 {
 		t.Errorf("slow: %d tries, %v", tries, err)
@@ -361,7 +365,7 @@ func TestHealth(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.Healthy(ctx, h, x); !errors.Is(err, context.Canceled) {
+	if _, err := Healthy(ctx, View{}, h, x); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	for _, bad := range []Health{{URL: "ftp://x"}, {URL: "/healthz"}, {URL: "http://x", Command: "true"}} {

@@ -44,13 +44,13 @@ func (h *Health) Check() error {
 
 // Healthy asks until the answer is good or Within has passed, and returns how many
 // tries it took. The error tells the last bad answer.
-func (a *App) Healthy(ctx context.Context, h Health, x Activation) (tries int, err error) {
+func Healthy(ctx context.Context, v View, h Health, x Activation) (tries int, err error) {
 	h.Timeout, h.Every, h.Within = orElse(h.Timeout, 5*time.Second), orElse(h.Every, time.Second), orElse(h.Within, 30*time.Second)
 	ctx, cancel := context.WithTimeoutCause(ctx, h.Within, errWithin)
 	defer cancel()
 	for tries = 1; ; tries++ {
 		one, stop := context.WithTimeout(ctx, h.Timeout)
-		answer := a.ask(one, h, &x)
+		answer := ask(one, v, h, &x)
 		stop()
 		if answer == nil {
 			return tries, nil
@@ -66,7 +66,7 @@ func (a *App) Healthy(ctx context.Context, h Health, x Activation) (tries int, e
 		if !errors.Is(context.Cause(ctx), errWithin) {
 			return tries, context.Cause(ctx)
 		}
-		f := &fault.Fault{Kind: fault.KindUnavailable, What: fmt.Sprintf("app %s %s is not healthy after %d tries in %s", a.name, x.Version, tries, h.Within), Err: err}
+		f := &fault.Fault{Kind: fault.KindUnavailable, What: fmt.Sprintf("app %s %s is not healthy after %d tries in %s", v.App, x.Version, tries, h.Within), Err: err}
 		return tries, f
 	}
 }
@@ -80,7 +80,7 @@ func orElse(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-func (a *App) ask(ctx context.Context, h Health, x *Activation) error {
+func ask(ctx context.Context, v View, h Health, x *Activation) error {
 	if h.URL != "" {
 		return get(ctx, h.URL)
 	}
@@ -89,7 +89,7 @@ func (a *App) ask(ctx context.Context, h Health, x *Activation) error {
 		return err
 	}
 	_, err = host.Run(ctx, host.Command{
-		Shell: h.Command, Dir: a.pathOrNone(x.Version), Env: a.environment(x, "health", x.Version, ""),
+		Shell: h.Command, Dir: pathOrNone(v.Dir, x.Version), Env: environment(v.App, v.Dir, x, "health", x.Version, v.Previous),
 		User: user, Keep: keepOutput, Grace: time.Second,
 	})
 	return err

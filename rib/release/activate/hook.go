@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -42,26 +43,26 @@ type Ran struct {
 
 // environment returns what a command line finds in its environment about a release
 // that is, or is about to be, live.
-func (a *App) environment(x *Activation, hook, release, previous string) []string {
+func environment(app, dir string, x *Activation, hook, release, previous string) []string {
 	reason := "deploy"
 	if x.Back {
 		reason = "rollback"
 	}
 	env := []string{
-		"KANAME_APP=" + a.name, "KANAME_HOST=" + x.Host, "KANAME_DEPLOY=" + x.ID, "KANAME_HOOK=" + hook, "KANAME_REASON=" + reason,
-		"KANAME_RELEASE=" + release, "KANAME_RELEASE_PATH=" + a.pathOrNone(release),
-		"KANAME_PREVIOUS=" + previous, "KANAME_PREVIOUS_PATH=" + a.pathOrNone(previous),
-		"KANAME_CURRENT=" + a.dir + "/" + currentLink, "KANAME_SHARED=" + a.dir + "/" + sharedDir,
+		"KANAME_APP=" + app, "KANAME_HOST=" + x.Host, "KANAME_DEPLOY=" + x.ID, "KANAME_HOOK=" + hook, "KANAME_REASON=" + reason,
+		"KANAME_RELEASE=" + release, "KANAME_RELEASE_PATH=" + pathOrNone(dir, release),
+		"KANAME_PREVIOUS=" + previous, "KANAME_PREVIOUS_PATH=" + pathOrNone(dir, previous),
+		"KANAME_CURRENT=" + dir + "/" + currentLink, "KANAME_SHARED=" + dir + "/" + sharedDir,
 		"KANAME_WAVE=" + strconv.Itoa(x.Wave), "KANAME_WAVES=" + strconv.Itoa(x.Waves),
 	}
 	return env
 }
 
-func (a *App) pathOrNone(version string) string {
+func pathOrNone(dir, version string) string {
 	if version == "" {
 		return ""
 	}
-	return a.Path(version)
+	return filepath.Join(dir, releasesDir, version)
 }
 
 // hook runs the command lines of a hook until one fails, and adds them to out.
@@ -74,7 +75,7 @@ func (a *App) hook(ctx context.Context, x *Activation, out *Outcome, name string
 		return err
 	}
 	c := host.Command{
-		Dir: a.pathOrNone(release), Env: a.environment(x, name, release, previous), User: user, Keep: keepOutput,
+		Dir: pathOrNone(a.dir, release), Env: environment(a.name, a.dir, x, name, release, previous), User: user, Keep: keepOutput,
 		Timeout: x.Hooks.Timeout, Background: true,
 	}
 	if c.Timeout <= 0 {

@@ -21,6 +21,9 @@ type View struct {
 	Problem  string    `json:"problem,omitempty"` // why Live is not known
 }
 
+// Look reads what the app looks like.
+func (a *App) Look() (View, error) { return Look(filepath.Dir(a.dir), a.name) }
+
 // Look reads what an app looks like, without opening it for changing. An app that is
 // not here has an empty View.
 func Look(root, app string) (View, error) {
