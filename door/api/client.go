@@ -150,9 +150,8 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 
 // faultOf reads the fault that an answer carries.
 func (c *Client) faultOf(resp *http.Response) error {
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxJSON))
-	var l Line
-	if json.Unmarshal(b, &l) == nil && l.Fault != nil {
+	var l Line // read no further than the value: the end may come only when all is sent
+	if json.NewDecoder(io.LimitReader(resp.Body, maxJSON)).Decode(&l) == nil && l.Fault != nil {
 		return c.hint(l.Fault, resp)
 	}
 	return fault.Unavailable("answer of " + c.At() + " is not kaname's: " + resp.Status).Try("check that the address is the API of a core")

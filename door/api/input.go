@@ -94,13 +94,13 @@ func object(b []byte) (map[string]json.RawMessage, error) {
 func readMultipart(w http.ResponseWriter, r *http.Request, boundary string) (action.Inputs, error) {
 	u := &upload{w: w, parts: multipart.NewReader(&patient{w: w, body: r.Body}, boundary)}
 	in := action.Inputs{Values: map[string]json.RawMessage{}, Files: map[string]action.File{}}
-	for {
+	for n := 0; ; n++ {
 		part, err := u.parts.NextRawPart()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && n > 0 {
 			return in, nil
 		}
 		if err != nil {
-			return in, fault.Invalid("multipart body cannot be read").Because(err)
+			return in, fault.Invalid("multipart body cannot be read").Because(noEOF(err))
 		}
 		switch name := part.FormName(); {
 		case name == "input" && part.FileName() == "":
@@ -248,9 +248,10 @@ func (p *patient) Read(b []byte) (int, error) {
 }
 
 // drain reads what is left of a body that nobody wants, for a little while, so
-// that the sender gets to read the answer instead of a broken connection.
+// that the sender gets to read the answer instead of a broken connection. HTTP/2
+// ends the one stream and needs none of this (RFC 9113 §8.1).
 func drain(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody {
+	if r.ProtoMajor > 1 || r.Body == nil || r.Body == http.NoBody {
 		return
 	}
 	rc := http.NewResponseController(w)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/access"
@@ -90,9 +91,11 @@ func reply(w http.ResponseWriter, status int, v any) {
 	if err != nil {
 		status, b = http.StatusInternalServerError, fmt.Appendf(nil, `{"fault":{"kind":"internal","what":%q}}`, "result cannot be written as JSON: "+err.Error())
 	}
+	b = append(b, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b))) // it is complete before the handler has drained the body
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // the asker may have gone
+	_, _ = w.Write(b) // the asker may have gone
 }
 
 // cut shortens a stranger's text for log and fault.

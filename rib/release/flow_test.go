@@ -36,6 +36,7 @@ type node struct {
 	plane *plane.Plane
 	root  string // of apps
 	dir   string // of the rib
+	id    *trust.Identity
 	stop  func()
 }
 
@@ -53,7 +54,7 @@ func newFleet(t *testing.T, hosts int) *fleetOfTest {
 	p := planetest.Open(t, plane.Options{Host: "core", Mode: plane.Embedded, Listen: "127.0.0.1:0", Address: ln.Addr().String()})
 	f.core = startNode(t, p, ln, t.TempDir(), t.TempDir(), nil)
 	for i := range hosts {
-		f.hosts = append(f.hosts, f.join(fmt.Sprintf("web%d", i+1), t.TempDir(), t.TempDir()))
+		f.hosts = append(f.hosts, f.join(nil, fmt.Sprintf("web%d", i+1), t.TempDir(), t.TempDir()))
 	}
 	return f
 }
@@ -67,17 +68,18 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// join starts a plain host with its directories.
-func (f *fleetOfTest) join(name, dir, root string) *node {
+// join starts a plain host with its directories; it is enrolled when it has no identity
+// yet.
+func (f *fleetOfTest) join(id *trust.Identity, name, dir, root string) *node {
 	f.t.Helper()
-	id, err := f.core.plane.Authority().NewIdentity(trust.Grant{Host: name, Role: trust.RoleAgent})
-	if err != nil {
-		f.t.Fatal(err)
+	if id == nil {
+		id = planetest.Join(f.t, f.core.plane, name, trust.RoleAgent).Identity
 	}
 	ln := listen(f.t)
 	labels := map[string]string{"role": "web", "zone": "z" + name[len(name)-1:]}
 	p := planetest.Open(f.t, plane.Options{Host: name, Identity: id, Mode: plane.Host, Cores: []string{f.core.plane.ListenAddress()}, Labels: labels, Address: ln.Addr().String()})
 	n := startNode(f.t, p, ln, dir, root, labels)
+	n.id = id
 	planetest.Eventually(f.t, "core hears of "+name, func() bool {
 		members, err := f.core.plane.Members(f.t.Context())
 		if err != nil {

@@ -25,11 +25,11 @@ type Peer int
 
 // Policy holds what can be tuned. The zero value of a field means its default.
 type Policy struct {
-	Slots  int // chunks sent at once by a supplier; 3
-	Origin int // chunks sent at once by the origin; 4
-	Ahead  int // offers out or taken beyond the slots; 1
+	Slots  int // chunks sent at once by a supplier; 4
+	Origin int // chunks sent at once by the origin; 6
+	Ahead  int // offers out or taken beyond the slots; 2
 	Window int // chunks beyond an asker's prefix among which the rarest is chosen; 64
-	Intake int // chunks that a requester lets be promised to it at once; 6
+	Intake int // chunks that a requester lets be promised to it at once; 8
 
 	// SlowFactor and SlowFloor say when a promised chunk is overdue: its age is above
 	// the floor and above the factor times what chunks usually take. 6 and 1 s.
@@ -48,11 +48,11 @@ func (p Policy) WithDefaults() Policy {
 			*v = d
 		}
 	}
-	set(&p.Slots, 3)
-	set(&p.Origin, 4)
-	set(&p.Ahead, 1)
+	set(&p.Slots, 4)
+	set(&p.Origin, 6)
+	set(&p.Ahead, 2)
 	set(&p.Window, 64)
-	set(&p.Intake, 6)
+	set(&p.Intake, 8)
 	set(&p.SlowFactor, 6)
 	set(&p.Strikes, 2)
 	if p.SlowFloor <= 0 {

@@ -1,6 +1,8 @@
 package simulate
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -52,22 +54,88 @@ func (r *run) stop(f *flow) {
 	r.share(f.links)
 }
 
-// share computes the rates of all flows on the links anew.
+// share computes the rates of the flows on the links anew. With few hosts all flows are
+// given their max-min fair rates, as TCP tends to; with many, which would take too long, each
+// gets the smallest of its equal shares.
 func (r *run) share(links []*link) {
+	if r.Hosts <= 64 {
+		r.fair()
+		return
+	}
 	for _, l := range links {
 		for _, f := range l.flows {
 			rate := f.links[0].capacity
 			for _, l := range f.links {
 				rate = min(rate, l.capacity/float64(len(l.flows)))
 			}
-			if rate == f.rate {
-				continue
-			}
-			f.left -= float64(r.now-f.since) / float64(r.Chunk) * f.rate
-			f.since, f.rate = r.now, rate
-			f.version++
-			rest := time.Duration(max(f.left, 0) / rate * float64(r.Chunk))
-			r.at(r.now+rest, event{kind: end, flow: f, version: f.version})
+			r.pace(f, rate)
 		}
+	}
+}
+
+// pace lets a flow go on at a rate.
+func (r *run) pace(f *flow, rate float64) {
+	if rate == f.rate {
+		return
+	}
+	f.left -= float64(r.now-f.since) / float64(r.Chunk) * f.rate
+	f.since, f.rate = r.now, rate
+	f.version++
+	rest := time.Duration(max(f.left, 0) / rate * float64(r.Chunk))
+	r.at(r.now+rest, event{kind: end, flow: f, version: f.version})
+}
+
+// fair fills the links step by step: the link with the smallest share per flow fixes the
+// rates of its flows, and what they leave elsewhere is shared by the others.
+func (r *run) fair() {
+	type state struct {
+		left float64
+		open int
+	}
+	links := map[*link]*state{}
+	open := make([]*flow, 0, len(r.flows))
+	for _, f := range r.flows {
+		open = append(open, f)
+	}
+	slices.SortFunc(open, func(a, b *flow) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), cmp.Compare(a.chunk, b.chunk))
+	})
+	for _, f := range open {
+		for _, l := range f.links {
+			if links[l] == nil {
+				links[l] = &state{left: l.capacity}
+			}
+			links[l].open++
+		}
+	}
+	for len(open) > 0 {
+		share := math.Inf(1)
+		for _, s := range links {
+			if s.open > 0 {
+				share = min(share, s.left/float64(s.open))
+			}
+		}
+		kept := open[:0]
+		var fixed []*flow
+		for _, f := range open {
+			tight := false
+			for _, l := range f.links {
+				s := links[l]
+				tight = tight || s.left/float64(s.open) <= share*(1+1e-9)
+			}
+			if tight {
+				fixed = append(fixed, f)
+			} else {
+				kept = append(kept, f)
+			}
+		}
+		for _, f := range fixed {
+			r.pace(f, share)
+			for _, l := range f.links {
+				links[l].left = max(links[l].left-share, 0)
+				links[l].open--
+			}
+		}
+		open = kept
 	}
 }
