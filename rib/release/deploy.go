@@ -36,10 +36,10 @@ type deployIn struct {
 	HealthCmd    string        `name:"health-cmd" help:"command that must succeed on each host" ja:"正常性確認コマンド"`
 	HealthWithin time.Duration `name:"health-within" help:"how long it may take to become healthy" ja:"正常になるまでの猶予"`
 
-	Pre         []string      `name:"pre" help:"command before the switch; its failure prevents it" ja:"切替前コマンド"`
-	Post        []string      `name:"post" help:"command after the switch, such as a reload; its failure undoes it" ja:"切替後コマンド"`
-	Success     []string      `name:"success" help:"command when all went well" ja:"成功時コマンド"`
-	Failure     []string      `name:"failure" help:"command when it did not" ja:"失敗時コマンド"`
+	Pre         string        `name:"pre" help:"command line before the switch; its failure prevents it" ja:"切替前コマンド"`
+	Post        string        `name:"post" help:"command line after the switch, such as a reload; its failure undoes it" ja:"切替後コマンド"`
+	Success     string        `name:"success" help:"command line when all went well" ja:"成功時コマンド"`
+	Failure     string        `name:"failure" help:"command line when it did not" ja:"失敗時コマンド"`
 	HookTimeout time.Duration `name:"hook-timeout" help:"how long each command may take" ja:"コマンドの制限時間"`
 
 	Shared []string `name:"shared" help:"paths kept between releases: log/ for directories, config/db.yml for files" ja:"リリース間で共有するパス"`
@@ -76,10 +76,19 @@ func (in *deployIn) merge(was settings) (s settings, err error) {
 			*to = v
 		}
 	}
-	list(&s.Hooks.Pre, in.Pre)
-	list(&s.Hooks.Post, in.Post)
-	list(&s.Hooks.Success, in.Success)
-	list(&s.Hooks.Failure, in.Failure)
+	lines := func(to *[]string, v string) {
+		switch v {
+		case "":
+		case none:
+			*to = nil
+		default:
+			*to = []string{v}
+		}
+	}
+	lines(&s.Hooks.Pre, in.Pre)
+	lines(&s.Hooks.Post, in.Post)
+	lines(&s.Hooks.Success, in.Success)
+	lines(&s.Hooks.Failure, in.Failure)
 	list(&s.Shared, in.Shared)
 	text(&s.Waves, in.Waves)
 	text(&s.Root, in.Root)

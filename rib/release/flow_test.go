@@ -149,8 +149,8 @@ func startNode(t *testing.T, p *plane.Plane, ln net.Listener, dir, root string, 
 
 // kill ends a host: its rib and its plane.
 func (n *node) kill() {
-	n.stop()
 	planetest.Close(n.t, n.plane)
+	n.stop()
 }
 
 // live returns what current names on the host, through the link.

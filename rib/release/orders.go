@@ -29,6 +29,11 @@ func (d *deployment) call(ctx context.Context, command string, hosts []string, i
 	spec := plane.CallSpec{Command: command, Hosts: hosts, In: in, Timeout: silence, Lease: d.lease, Actor: d.actor}
 	for f := range d.r.node.Plane.Call(ctx, spec) {
 		if f.Last() {
+			if f.Fault != nil && ctx.Err() != nil { // it was told to stop, and may have done it all the same
+				told := *f.Fault
+				told.Kind = fault.KindCanceled
+				f.Fault = &told
+			}
 			last(f.Host, f.Result, f.Fault)
 			continue
 		}

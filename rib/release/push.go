@@ -185,7 +185,7 @@ func (r *service) ingest(ctx context.Context, run *action.Run, n *naming, from i
 		return out, err
 	}
 	defer a.Close()
-	h := manifest.Header{App: n.App, Version: n.Version, Created: time.Now().UTC().Truncate(time.Second), Source: path.Base(name), Meta: meta}
+	h := manifest.Header{App: n.App, Version: n.Version, Created: time.Now().UTC().Truncate(time.Millisecond), Source: path.Base(name), Meta: meta}
 	rel, err := r.store.Ingest(ctx, a, h)
 	if fault.Is(err, fault.KindExists) {
 		rel, err = r.orphan(ctx, n, err)
