@@ -147,9 +147,22 @@ func (r *refusals) run(ctx context.Context, write func(context.Context, counted)
 		t.Reset(next)
 		select {
 		case <-ctx.Done():
+			r.flush(ctx, write)
 			return
 		case <-r.wake:
 		case <-t.C:
+		}
+	}
+}
+
+// flush writes what is left when the plane closes, as far as a second allows.
+func (r *refusals) flush(ctx context.Context, write func(context.Context, counted) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	out, _ := r.due(time.Now(), true)
+	for _, c := range out {
+		if write(ctx, c) != nil {
+			return
 		}
 	}
 }

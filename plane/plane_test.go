@@ -21,6 +21,10 @@ func TestMain(m *testing.M) {
 		child(job) // this is a process that a crash test has started, and will kill
 		return
 	}
+	if job := os.Getenv(plane.LeaseChildEnv); job != "" {
+		plane.LeaseChild(job) // likewise, of a test of leases
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
