@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/rib/release/manifest"
@@ -24,8 +25,18 @@ type Config struct {
 	RequireSignature bool     `yaml:"require_signature" help:"refuse releases without a signature by one of trusted_keys"`
 	TrustedKeys      []string `yaml:"trusted_keys" help:"minisign public keys whose signatures count: the key itself or the path of its file"`
 
+	Tuggle Tuggle `yaml:"tuggle" help:"tuggle's HTTP interface on this host, for scripts written for it"`
+
 	Hooks    bool   `yaml:"hooks" help:"whether deploys may run commands here: hooks and health commands"`
 	HookUser string `yaml:"hook_user" help:"account under which hooks run; empty means that of the agent"`
+}
+
+// Tuggle is the part of the section that says how tuggle's interface is offered here.
+type Tuggle struct {
+	Listen       string        `yaml:"listen" help:"address of the interface, which knows no passwords: 127.0.0.1:8900; empty means none"`
+	Slave        bool          `yaml:"slave" help:"fetch only: refuse PUT, and give nothing to others"`
+	FetchRate    action.Bytes  `yaml:"fetch_rate" help:"bytes a second at which files are fetched; 0 means unlimited"`
+	FetchTimeout time.Duration `yaml:"fetch_timeout" help:"how long fetching one file may take"`
 }
 
 // defaultConfig returns the built-in values.

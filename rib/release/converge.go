@@ -12,7 +12,9 @@ import (
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/rollout"
+	"kaname.dev/kaname/rib/release/site"
 )
 
 // catchingUp begins the reason of a lease taken for hosts that catch up; a person's
@@ -165,12 +167,12 @@ func (c *converger) resume(ctx context.Context, a plane.Doc[appDoc]) error {
 
 // app finds the hosts that are not where they should be, and brings them there.
 func (c *converger) app(ctx context.Context, a *appDoc, members []plane.Member) error {
-	sel, err := parseSelector(a.To)
+	sel, err := fleet.Parse(a.To)
 	if err != nil {
 		return err
 	}
-	f := sel.pick(members, time.Now())
-	ask := c.suspects(a, f.there)
+	f := sel.Pick(members, site.CommandStage, time.Now())
+	ask := c.suspects(a, f.There)
 	if len(ask) == 0 {
 		return nil
 	}
@@ -179,7 +181,7 @@ func (c *converger) app(ctx context.Context, a *appDoc, members []plane.Member) 
 		v := inv.View(a.App)
 		key := a.App + "/" + host
 		if ok := v.Live == a.Wanted.Version; ok || v.Problem != "" {
-			c.seen[key] = c.mark(a, f.there, host)
+			c.seen[key] = c.mark(a, f.There, host)
 			if ok {
 				delete(c.rest, key)
 			}

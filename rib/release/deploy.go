@@ -14,6 +14,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/release/activate"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/manifest"
 	"kaname.dev/kaname/rib/release/rollout"
 	"kaname.dev/kaname/rib/release/site"
@@ -25,6 +26,8 @@ type deployIn struct {
 	App     string      `name:"app" arg:"" help:"app to deploy; by default from the archive's name" ja:"アプリ名" complete:"apps"`
 	Version string      `name:"version" arg:"" help:"release to make live; by default the one pushed last" ja:"公開するリリース" complete:"releases"`
 	Archive action.File `name:"archive" help:"archive to push first: a file or an address" ja:"先に登録するアーカイブ" complete:"files"`
+
+	Manifest action.File `name:"manifest" help:"stretcher manifest to deploy by: a file or an address; app and version come from it" ja:"stretcher のマニフェスト" complete:"files"`
 
 	To          []string      `name:"to" help:"hosts: label=value, label!=value, names, or all" ja:"対象ホスト" complete:"labels"`
 	Waves       string        `name:"waves" help:"how many hosts are live after each wave, such as 1,10%,100%" ja:"段階ごとの公開台数"`
@@ -143,7 +146,7 @@ type intent struct {
 	release  plane.Doc[releaseDoc]
 	to       []string
 	settings settings
-	fleet    fleet
+	fleet    fleet.Fleet
 	waves    [][]string
 }
 
@@ -199,7 +202,7 @@ func (r *service) intend(ctx context.Context, in deployIn) (t intent, err error)
 	if t.to = in.To; len(t.to) == 0 {
 		t.to = t.app.Value.To
 	}
-	sel, err := parseSelector(t.to)
+	sel, err := fleet.Parse(t.to)
 	if err != nil {
 		return t, err
 	}
@@ -207,21 +210,24 @@ func (r *service) intend(ctx context.Context, in deployIn) (t intent, err error)
 	if err != nil {
 		return t, err
 	}
-	t.fleet = sel.pick(members, time.Now())
-	if len(t.fleet.there) == 0 {
+	t.fleet = sel.Pick(members, site.CommandStage, time.Now())
+	if len(t.fleet.There) == 0 {
 		what := "no host matches " + strings.Join(t.to, ",")
-		if n := len(t.fleet.off); n > 0 {
+		if n := len(t.fleet.Off); n > 0 {
 			what = fmt.Sprintf("%s matched by %s, none of them is there", count(n, "host"), strings.Join(t.to, ","))
 		}
 		return t, fault.NotFound(what).Try("see the hosts and their labels: kaname host list")
 	}
 	w, err := rollout.ParseWaves(t.settings.Waves)
-	t.waves = w.Split(places(t.fleet.there))
+	t.waves = w.Split(fleet.Places(t.fleet.There))
 	return t, err
 }
 
 // planDeploy says what a deploy would do.
 func (r *service) planDeploy(ctx context.Context, in deployIn) (action.Plan, error) {
+	if in.Manifest.Given() {
+		return planStretch(in), nil
+	}
 	if in.Archive.Given() {
 		return r.planArchive(ctx, in)
 	}
@@ -233,8 +239,8 @@ func (r *service) planDeploy(ctx context.Context, in deployIn) (action.Plan, err
 		return action.Plan{}, err
 	}
 	rel := &t.release.Value
-	invs := r.inventories(ctx, names(t.fleet.there), in.App, 3*time.Second)
-	p := action.Plan{Summary: fmt.Sprintf("make %s %s live on %s in %s", in.App, in.Version, count(len(t.fleet.there), "host"), count(len(t.waves), "wave"))}
+	invs := r.inventories(ctx, fleet.Names(t.fleet.There), in.App, 3*time.Second)
+	p := action.Plan{Summary: fmt.Sprintf("make %s %s live on %s in %s", in.App, in.Version, count(len(t.fleet.There), "host"), count(len(t.waves), "wave"))}
 	if w := t.app.Value.Wanted; w != nil {
 		p.Summary += ", in place of " + w.Version
 	}
@@ -247,7 +253,7 @@ func (r *service) planDeploy(ctx context.Context, in deployIn) (action.Plan, err
 		}
 	}
 	p.Steps = append(p.Steps, action.Step{What: fmt.Sprintf("stage on %s: %s unpacked in %s; at most %s travel to each, a delta where an earlier release is there; %d have it",
-		count(len(t.fleet.there), "host"), bytesText(rel.Size), count(rel.Files, "file"), bytesText(rel.Wire), staged)})
+		count(len(t.fleet.There), "host"), bytesText(rel.Size), count(rel.Files, "file"), bytesText(rel.Wire), staged)})
 	for i, wave := range t.waves {
 		p.Steps = append(p.Steps, action.Step{What: fmt.Sprintf("wave %d of %d: %s", i+1, len(t.waves), someOf(wave, 8))})
 	}
@@ -284,7 +290,7 @@ func (r *service) planArchive(ctx context.Context, in deployIn) (action.Plan, er
 	if err != nil {
 		return p, err
 	}
-	p.Steps = append(p.Steps, action.Step{What: "make it live in waves " + s.Waves + " on " + someOf(names(f.there), 12)})
+	p.Steps = append(p.Steps, action.Step{What: "make it live in waves " + s.Waves + " on " + someOf(fleet.Names(f.There), 12)})
 	p.Steps = append(p.Steps, describe(&s)...)
 	return p, nil
 }
@@ -316,16 +322,16 @@ func describe(s *settings) (steps []action.Step) {
 
 // warnings says what a careful person would want to know.
 func (t *intent) warnings(invs map[string]site.Inventory) (list []string) {
-	if n := len(t.fleet.off); n > 0 {
-		list = append(list, fmt.Sprintf("%s off or drained, to catch up on return: %s", count(n, "host"), someOf(names(t.fleet.off), 8)))
+	if n := len(t.fleet.Off); n > 0 {
+		list = append(list, fmt.Sprintf("%s off or drained, to catch up on return: %s", count(n, "host"), someOf(fleet.Names(t.fleet.Off), 8)))
 	}
-	if len(t.fleet.old) > 0 {
-		list = append(list, "these run a kaname without releases and are left out: "+someOf(t.fleet.old, 8))
+	if len(t.fleet.Old) > 0 {
+		list = append(list, "these run a kaname without releases and are left out: "+someOf(t.fleet.Old, 8))
 	}
 	if !t.settings.Health.Given() {
 		list = append(list, "no health check: a wave counts as good when the switch and hook post succeed; see --health-url")
 	}
-	for _, m := range t.fleet.there {
+	for _, m := range t.fleet.There {
 		inv, ok := invs[m.Host]
 		switch v := inv.View(t.release.Value.App); {
 		case !ok:
@@ -361,6 +367,11 @@ func (r *service) deploy(ctx context.Context, run *action.Run, in deployIn) (dep
 	if err := r.ready(ctx); err != nil {
 		return deployOut{}, err
 	}
+	if in.Manifest.Given() {
+		if only, err := r.stretch(ctx, run, &in); only != nil || err != nil {
+			return deref(only), err
+		}
+	}
 	if err := r.pushed(ctx, run, &in); err != nil {
 		return deployOut{}, err
 	}
@@ -377,7 +388,7 @@ func (r *service) deploy(ctx context.Context, run *action.Run, in deployIn) (dep
 	doc := deployDoc{
 		ID: ulid.Make().String(), App: in.App, Version: in.Version, Manifest: rel.Manifest, By: actorName(run), Core: r.node.Host,
 		To: t.to, Settings: t.settings, Began: time.Now().UTC(), State: deployRunning,
-		Rollout: rollout.New(t.waves, names(t.fleet.off), rollout.Options{MaxFailures: t.settings.MaxFailures, Scope: t.settings.Scope, Gate: t.settings.Health.Given()}),
+		Rollout: rollout.New(t.waves, fleet.Names(t.fleet.Off), rollout.Options{MaxFailures: t.settings.MaxFailures, Scope: t.settings.Scope, Gate: t.settings.Health.Given()}),
 	}
 	if run != nil {
 		doc.Door = run.Actor.Door

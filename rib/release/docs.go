@@ -42,7 +42,7 @@ type target struct {
 // appDoc is the desired state of an app; its key is the app's name.
 type appDoc struct {
 	App      string   `json:"app"`
-	To       []string `json:"to"` // selects hosts, see selector
+	To       []string `json:"to"` // selects hosts, see fleet.Selector
 	Settings settings `json:"settings"`
 	Wanted   *target  `json:"wanted,omitempty"`  // to be live on all selected hosts
 	Earlier  []target `json:"earlier,omitempty"` // what was wanted before, the last one last

@@ -11,6 +11,7 @@ import (
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/manifest"
 	"kaname.dev/kaname/rib/release/site"
 	"kaname.dev/kaname/rib/release/store"
@@ -60,7 +61,7 @@ func (r *service) planPacks(ctx context.Context, d *deployment, hosts []string) 
 	}
 	peers := map[string]swarm.Peer{}
 	for _, m := range members {
-		peers[m.Host] = swarm.Peer{Host: m.Host, Address: m.Address, Place: placeOf(m.Labels), Origin: m.Host == r.node.Host}
+		peers[m.Host] = swarm.Peer{Host: m.Host, Address: m.Address, Place: fleet.Place(m.Labels), Origin: m.Host == r.node.Host}
 	}
 	invs := r.inventories(ctx, hosts, d.doc.App, 10*time.Second)
 	bases := r.bases(ctx, invs, d.doc.App, full, next)
@@ -133,14 +134,14 @@ func takePart(peers map[string]swarm.Peer, origin string, groups ...[]string) (l
 
 // bases chooses the base for each host. A host that has the whole pack needs none.
 func (r *service) bases(ctx context.Context, invs map[string]site.Inventory, app string, full *store.Pack, next *manifest.Manifest) map[string]manifest.Digest {
-	has := map[string][]baseOn{}
+	has := map[string][]fleet.Base{}
 	known := map[manifest.Digest]*manifest.Manifest{}
 	for host, inv := range invs {
 		if slices.Contains(inv.Packs, full.ID()) {
 			continue
 		}
 		for _, rel := range inv.View(app).Releases {
-			has[host] = append(has[host], baseOn{rel.Manifest, rel.Live})
+			has[host] = append(has[host], fleet.Base{ID: rel.Manifest, Live: rel.Live})
 			if _, seen := known[rel.Manifest]; seen {
 				continue
 			}
@@ -149,7 +150,7 @@ func (r *service) bases(ctx context.Context, invs map[string]site.Inventory, app
 			}
 		}
 	}
-	return chooseBases(has, known, next)
+	return fleet.ChooseBases(has, known, next)
 }
 
 // delta makes the delta pack, or finds it made.

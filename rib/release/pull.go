@@ -8,6 +8,7 @@ import (
 
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/manifest"
 	"kaname.dev/kaname/rib/release/pack"
 	"kaname.dev/kaname/rib/release/site"
@@ -35,7 +36,7 @@ func (r *service) pull(ctx context.Context, rel *releaseDoc) (*store.Pack, error
 	for f := range r.node.Plane.Call(ctx, spec) {
 		if a := answer[site.Seeded](f.Result, f.Fault); f.Last() && a.err == nil && len(a.out.Packs) > 0 {
 			m := at[f.Host]
-			peers = append(peers, swarm.Peer{Host: m.Host, Address: m.Address, Place: placeOf(m.Labels), Origin: true})
+			peers = append(peers, swarm.Peer{Host: m.Host, Address: m.Address, Place: fleet.Place(m.Labels), Origin: true})
 		}
 	}
 	if len(peers) == 0 {

@@ -23,6 +23,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/site"
 	"kaname.dev/kaname/rib/release/store"
 	"kaname.dev/kaname/rib/release/swarm"
@@ -39,7 +40,7 @@ func Rib() rib.Rib {
 		Attach:  r.attach,
 		Run:     r.run,
 		Reload:  r.reload,
-		Checks:  r.checks(),
+		Checks:  site.Checks(func() site.Settings { return siteSettings(*r.config) }),
 	}
 }
 
@@ -61,6 +62,7 @@ type service struct {
 	up    chan struct{}
 	store *store.Store
 	site  *site.Site
+	files *files.Files
 
 	life context.Context //nolint:containedctx // of Run; what outlives an action's call ends with it
 	work sync.WaitGroup  // the deploys under way; Run waits for them
@@ -144,6 +146,10 @@ func (r *service) run(ctx context.Context) error {
 	defer r.work.Wait()
 	defer loops.Wait()
 	defer cancel()
+	if err := r.openFiles(); err != nil {
+		return err
+	}
+	loops.Go(func() { r.serveTuggle(ctx) })
 	r.site.Start(ctx)
 	loops.Go(func() { r.record(ctx) })
 	loops.Go(func() { r.site.Resume(ctx) })
@@ -173,15 +179,15 @@ func (r *service) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.site, err = site.New(site.Options{
-		Host: r.node.Host, Place: placeOf(r.node.Labels), Core: r.node.Plane.IsCore(), Root: r.node.Root,
+		Host: r.node.Host, Place: fleet.Place(r.node.Labels), Core: r.node.Plane.IsCore(), Root: r.node.Root,
 		Store: r.store, Server: r.server, Limits: r.limits, Stats: r.stats, Client: r.node.PeerClient,
-		Settings: r.siteSettings, Log: r.node.Log, Tell: r.say,
+		Settings: func() site.Settings { return siteSettings(r.settings()) }, Log: r.node.Log, Tell: r.say,
 	})
 	return err
 }
 
-func (r *service) siteSettings() site.Settings {
-	s := r.settings()
+// siteSettings returns what the configuration allows on this host.
+func siteSettings(s Config) site.Settings {
 	return site.Settings{
 		Root: s.Root, Roots: s.Roots, Keep: s.Keep, RequireSignature: s.RequireSignature, TrustedKeys: s.TrustedKeys,
 		Hooks: s.Hooks, HookUser: s.HookUser,

@@ -13,6 +13,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/release/activate"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/rollout"
 	"kaname.dev/kaname/rib/release/site"
 )
@@ -64,13 +65,13 @@ func (r *service) planRollback(ctx context.Context, in rollbackIn) (action.Plan,
 		from = w.Version
 	}
 	p := action.Plan{
-		Summary: fmt.Sprintf("take %s back from %s to %s on %s, all at once", in.App, from, to.Version, count(len(f.there), "host")),
-		Steps:   []action.Step{{What: "switch current to " + to.Version + " on " + someOf(names(f.there), 12)}},
+		Summary: fmt.Sprintf("take %s back from %s to %s on %s, all at once", in.App, from, to.Version, count(len(f.There), "host")),
+		Steps:   []action.Step{{What: "switch current to " + to.Version + " on " + someOf(fleet.Names(f.There), 12)}},
 		Ground:  fmt.Sprintf("%d", app.Revision),
 	}
 	p.Steps = append(p.Steps, describe(&settings{Hooks: app.Value.Settings.Hooks})...)
 	lacking := 0
-	for _, inv := range r.inventories(ctx, names(f.there), in.App, 3*time.Second) {
+	for _, inv := range r.inventories(ctx, fleet.Names(f.There), in.App, 3*time.Second) {
 		v := inv.View(in.App)
 		if !slices.ContainsFunc(v.Releases, func(x activate.Release) bool { return x.Version == to.Version }) {
 			lacking++
@@ -79,22 +80,22 @@ func (r *service) planRollback(ctx context.Context, in rollbackIn) (action.Plan,
 	if lacking > 0 {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%s lack it and have to fetch it first", count(lacking, "host")))
 	}
-	if n := len(f.off); n > 0 {
+	if n := len(f.Off); n > 0 {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%s off or drained, to follow on return", count(n, "host")))
 	}
 	return p, nil
 }
 
-func (r *service) fleetOf(ctx context.Context, terms []string) (fleet, error) {
-	sel, err := parseSelector(terms)
+func (r *service) fleetOf(ctx context.Context, terms []string) (fleet.Fleet, error) {
+	sel, err := fleet.Parse(terms)
 	if err != nil {
-		return fleet{}, err
+		return fleet.Fleet{}, err
 	}
 	members, err := r.node.Plane.Members(ctx)
 	if err != nil {
-		return fleet{}, err
+		return fleet.Fleet{}, err
 	}
-	return sel.pick(members, time.Now()), nil
+	return sel.Pick(members, site.CommandStage, time.Now()), nil
 }
 
 // rollback is the action: every host at once, nothing travels. The wish is on record
@@ -140,7 +141,7 @@ func (r *service) goBack(ctx context.Context, run *action.Run, in rollbackIn, le
 	}
 	x := activate.Activation{ID: d.ID, Wave: 1, Waves: 1, Shared: d.Settings.Shared, Hooks: d.Settings.Hooks}
 	spec := plane.CallSpec{
-		Command: site.CommandRollback, Hosts: names(f.there), Timeout: silence, Lease: lease, Actor: actorOf(run),
+		Command: site.CommandRollback, Hosts: fleet.Names(f.There), Timeout: silence, Lease: lease, Actor: actorOf(run),
 		In: site.RollbackIn{App: in.App, Root: d.Settings.Root, To: to.Version, Activation: x},
 	}
 	for fr := range r.node.Plane.Call(ctx, spec) {
@@ -149,7 +150,7 @@ func (r *service) goBack(ctx context.Context, run *action.Run, in rollbackIn, le
 		}
 		d.Rollout.Hosts = append(d.Rollout.Hosts, r.wentBack(run, &d, fr))
 	}
-	for _, h := range names(f.off) {
+	for _, h := range fleet.Names(f.Off) {
 		d.Rollout.Hosts = append(d.Rollout.Hosts, rollout.Host{Name: h, Stage: rollout.Absent})
 	}
 	d.Ended = time.Now().UTC()

@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/release/activate"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/site"
 )
 
@@ -61,15 +62,13 @@ func (r *service) status(ctx context.Context, _ *action.Run, in appIn) ([]status
 				deploying = dep.Value.Version
 			}
 		}
-		sel, err := parseSelector(d.Value.To)
-		if err != nil {
-			sel = selector{hosts: []string{""}} // never deployed: only hosts that have it anyway
-		}
+		sel, err := fleet.Parse(d.Value.To)
+		selects := err == nil // else it was never deployed: only hosts that have it anyway
 		for i := range members {
 			m := &members[i]
 			inv, answered := invs[m.Host]
 			v := inv.View(d.Key)
-			if !sel.matches(m) && len(v.Releases) == 0 {
+			if !(selects && sel.Matches(m)) && len(v.Releases) == 0 {
 				continue
 			}
 			out = append(out, statusOf(&d.Value, m, answered, &inv, v, deploying))
@@ -103,7 +102,7 @@ func statusOf(a *appDoc, m *plane.Member, answered bool, inv *site.Inventory, v 
 	default:
 		s.State = "behind"
 	}
-	if drained(m, time.Now()) {
+	if fleet.Drained(m, time.Now()) {
 		s.Note = strings.TrimPrefix(s.Note+", drained", ", ")
 	}
 	for _, t := range inv.Transfers {

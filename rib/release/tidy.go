@@ -11,6 +11,7 @@ import (
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/site"
 )
 
@@ -48,7 +49,7 @@ func (r *service) verify(ctx context.Context, run *action.Run, in verifyIn) ([]v
 		return nil, err
 	}
 	s := &app.Value.Settings
-	spec := plane.CallSpec{Command: site.CommandVerify, Hosts: names(f.there), Timeout: silence, Actor: actorOf(run), In: site.VerifyIn{App: in.App, Root: s.Root, Version: in.Version, Shared: s.Shared, Owners: s.Owners}}
+	spec := plane.CallSpec{Command: site.CommandVerify, Hosts: fleet.Names(f.There), Timeout: silence, Actor: actorOf(run), In: site.VerifyIn{App: in.App, Root: s.Root, Version: in.Version, Shared: s.Shared, Owners: s.Owners}}
 	var out []verifyOut
 	bad := 0
 	for fr := range r.node.Plane.Call(ctx, spec) {
@@ -137,7 +138,7 @@ func (r *service) pruneAll(ctx context.Context, run *action.Run, in pruneIn, dry
 		except = append(except, w.Version)
 	}
 	spec := plane.CallSpec{
-		Command: site.CommandPrune, Hosts: names(f.there), Timeout: silence, Actor: actorOf(run),
+		Command: site.CommandPrune, Hosts: fleet.Names(f.There), Timeout: silence, Actor: actorOf(run),
 		In: site.PruneIn{App: in.App, Root: app.Value.Settings.Root, Keep: in.Keep, Except: except, Dry: dry},
 	}
 	var out []pruneOut
@@ -225,7 +226,7 @@ func (r *service) removeAll(ctx context.Context, run *action.Run, in which, doc 
 		return nil, err
 	}
 	spec := plane.CallSpec{
-		Command: site.CommandRemove, Hosts: names(f.there), Timeout: silence, Actor: actorOf(run),
+		Command: site.CommandRemove, Hosts: fleet.Names(f.There), Timeout: silence, Actor: actorOf(run),
 		In: site.RemoveIn{App: in.App, Root: app.Value.Settings.Root, Version: in.Version},
 	}
 	var out []pruneOut

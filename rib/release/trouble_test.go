@@ -96,7 +96,7 @@ func TestHostThatWasOffCatchesUp(t *testing.T) {
 	off.kill()
 	planetest.Eventually(t, "the core misses it", func() bool {
 		fl, err := f.core.r.fleetOf(t.Context(), []string{"role=web"})
-		return err == nil && len(fl.off) == 1
+		return err == nil && len(fl.Off) == 1
 	})
 	f.push("2", tarball(t, "2", 3, nil))
 	out, _, err := f.deploy("2", map[string][]string{"post": {"echo post $KANAME_RELEASE >> $KANAME_SHARED/notes"}})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/fault"
@@ -19,7 +20,8 @@ const DefaultHookTimeout = 5 * time.Minute
 const keepOutput = 16 << 10
 
 // Hooks are command lines for /bin/sh -c, run one after the other in the release's
-// directory. The first that does not exit with 0 fails its hook.
+// directory. The first that does not exit with 0 fails its hook. Success and failure
+// find what the others wrote on their standard input.
 type Hooks struct {
 	Pre     []string      `json:"pre,omitempty"`     // before the switch; a failure prevents it
 	Post    []string      `json:"post,omitempty"`    // after the switch; a failure undoes it
@@ -39,6 +41,19 @@ type Ran struct {
 	Error  string        `json:"error,omitempty"` // empty when it exited with 0
 	Output string        `json:"output,omitempty"`
 	Took   time.Duration `json:"took"`
+}
+
+// log returns the hooks that ran so far with their output: what success and failure
+// hooks find on their standard input.
+func (o *Outcome) log() string {
+	var b strings.Builder
+	for _, r := range o.Ran {
+		fmt.Fprintf(&b, "%s: %s\n%s", r.Hook, r.Line, r.Output)
+		if r.Error != "" {
+			fmt.Fprintf(&b, "%s: %s\n", r.Hook, r.Error)
+		}
+	}
+	return b.String()
 }
 
 // environment returns what a command line finds in its environment about a release
@@ -81,8 +96,12 @@ func (a *App) hook(ctx context.Context, x *Activation, out *Outcome, name string
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultHookTimeout
 	}
+	log := out.log() // as it is before this hook
 	for _, line := range lines {
 		c.Shell = line
+		if name == "success" || name == "failure" {
+			c.Stdin = strings.NewReader(log)
+		}
 		if x.Say != nil {
 			x.Say(name, line)
 		}
@@ -98,6 +117,21 @@ func (a *App) hook(ctx context.Context, x *Activation, out *Outcome, name string
 		}
 	}
 	return nil
+}
+
+// Lines runs hooks that belong to no release, in "/": pre and post until one fails, then
+// success or failure.
+func Lines(ctx context.Context, x Activation) (out Outcome, err error) {
+	a := &App{name: "", dir: "/"}
+	if err = a.hook(ctx, &x, &out, "pre", x.Hooks.Pre, "", ""); err == nil {
+		err = a.hook(ctx, &x, &out, "post", x.Hooks.Post, "", "")
+	}
+	after, name, lines := context.WithoutCancel(ctx), "success", x.Hooks.Success
+	if err != nil {
+		name, lines = "failure", x.Hooks.Failure
+	}
+	out.warn(a.hook(after, &x, &out, name, lines, "", ""))
+	return out, err
 }
 
 // account finds the account with the name; nil for none.

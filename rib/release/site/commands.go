@@ -22,6 +22,7 @@ func (s *Site) Serve(p *plane.Plane) error {
 		plane.Serve(p, CommandPrune, 1, s.prune),
 		plane.Serve(p, CommandRemove, 1, s.remove),
 		plane.Serve(p, CommandVerify, 1, s.verify),
+		plane.Serve(p, CommandLines, 1, s.lines),
 	} {
 		if err != nil {
 			return err

@@ -25,6 +25,7 @@ const (
 	CommandPrune     = "release.prune"
 	CommandRemove    = "release.remove"
 	CommandVerify    = "release.verify"
+	CommandLines     = "release.lines"
 )
 
 // InventoryIn asks what is here.

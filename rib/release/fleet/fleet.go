@@ -1,4 +1,6 @@
-package release
+// Package fleet decides which hosts an app is for, and from which release each of them
+// gets to the next one. It does no I/O.
+package fleet
 
 import (
 	"fmt"
@@ -9,22 +11,21 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/release/rollout"
-	"kaname.dev/kaname/rib/release/site"
 )
 
-// selector picks hosts: "role=web", "zone!=b", a host's name, or "all". A host must
+// Selector picks hosts: "role=web", "zone!=b", a host's name, or "all". A host must
 // have one of the values given for each label, none of those excluded, and be one of
 // the hosts named if any are.
-type selector struct {
+type Selector struct {
 	all    bool
 	labels map[string][]string
 	not    map[string][]string
 	hosts  []string
 }
 
-// parseSelector reads the terms of --to.
-func parseSelector(terms []string) (selector, error) {
-	s := selector{labels: map[string][]string{}, not: map[string][]string{}}
+// Parse reads the terms of --to; an Invalid fault says what is wrong with them.
+func Parse(terms []string) (Selector, error) {
+	s := Selector{labels: map[string][]string{}, not: map[string][]string{}}
 	for _, t := range terms {
 		if k, v, ok := strings.Cut(t, "!="); ok && k != "" {
 			s.not[k] = append(s.not[k], v)
@@ -48,7 +49,8 @@ func parseSelector(terms []string) (selector, error) {
 	return s, nil
 }
 
-func (s *selector) matches(m *plane.Member) bool {
+// Matches reports whether the selector picks the host, alive or not.
+func (s *Selector) Matches(m *plane.Member) bool {
 	for k, vs := range s.labels {
 		if v, ok := m.Labels[k]; !ok || !slices.Contains(vs, v) {
 			return false
@@ -62,31 +64,31 @@ func (s *selector) matches(m *plane.Member) bool {
 	return len(s.hosts) == 0 || slices.Contains(s.hosts, m.Host)
 }
 
-// fleet is the selected hosts.
-type fleet struct {
-	there []plane.Member // alive and willing
-	off   []plane.Member // silent or drained: they catch up
-	old   []string       // their kaname has no release rib
+// Fleet is the selected hosts.
+type Fleet struct {
+	There []plane.Member // alive and willing
+	Off   []plane.Member // silent or drained: they catch up
+	Old   []string       // alive, and their kaname does not serve the command
 }
 
-// pick sorts the members that the selector picks.
-func (s *selector) pick(members []plane.Member, now time.Time) (f fleet) {
+// Pick sorts the members that the selector picks; hosts must serve the command.
+func (s *Selector) Pick(members []plane.Member, command string, now time.Time) (f Fleet) {
 	for _, m := range members {
 		switch {
-		case !s.matches(&m):
-		case m.Alive && m.Commands[site.CommandStage] == 0:
-			f.old = append(f.old, m.Host)
-		case !m.Alive || drained(&m, now):
-			f.off = append(f.off, m)
+		case !s.Matches(&m):
+		case m.Alive && m.Commands[command] == 0:
+			f.Old = append(f.Old, m.Host)
+		case !m.Alive || Drained(&m, now):
+			f.Off = append(f.Off, m)
 		default:
-			f.there = append(f.there, m)
+			f.There = append(f.There, m)
 		}
 	}
 	return f
 }
 
-// drained reports whether a host is in maintenance: the label drain holds its end.
-func drained(m *plane.Member, now time.Time) bool {
+// Drained reports whether a host is in maintenance: the label drain holds its end.
+func Drained(m *plane.Member, now time.Time) bool {
 	v, ok := m.Labels["drain"]
 	if !ok || v == "" {
 		return false
@@ -95,22 +97,24 @@ func drained(m *plane.Member, now time.Time) bool {
 	return err != nil || now.Before(end)
 }
 
-// placeOf returns where a host stands by its labels zone and rack.
-func placeOf(labels map[string]string) string {
+// Place returns where a host stands by its labels zone and rack.
+func Place(labels map[string]string) string {
 	if labels["zone"] == "" && labels["rack"] == "" {
 		return ""
 	}
 	return labels["zone"] + "/" + labels["rack"]
 }
 
-func places(members []plane.Member) (list []rollout.Place) {
+// Places returns the hosts with where they stand.
+func Places(members []plane.Member) (list []rollout.Place) {
 	for _, m := range members {
-		list = append(list, rollout.Place{Host: m.Host, Place: placeOf(m.Labels)})
+		list = append(list, rollout.Place{Host: m.Host, Place: Place(m.Labels)})
 	}
 	return list
 }
 
-func names(members []plane.Member) (list []string) {
+// Names returns the names of hosts.
+func Names(members []plane.Member) (list []string) {
 	for _, m := range members {
 		list = append(list, m.Host)
 	}

@@ -1,4 +1,4 @@
-package release
+package fleet
 
 import (
 	"cmp"
@@ -12,16 +12,16 @@ import (
 // odd ones costs the origin a pack of its own.
 const maxDeltas = 4
 
-// baseOn is a release that a host has, as a base for a delta.
-type baseOn struct {
-	id   manifest.Digest
-	live bool
+// Base is a release that a host has, as a base for a delta.
+type Base struct {
+	ID   manifest.Digest
+	Live bool
 }
 
-// chooseBases picks for each host the release against which a delta costs least; zero
+// ChooseBases picks for each host the release against which a delta costs least; zero
 // where nothing helps. known holds the manifests of releases of which the core has
 // the contents. At most maxDeltas bases are used, those with most hosts.
-func chooseBases(hosts map[string][]baseOn, known map[manifest.Digest]*manifest.Manifest, next *manifest.Manifest) map[string]manifest.Digest {
+func ChooseBases(hosts map[string][]Base, known map[manifest.Digest]*manifest.Manifest, next *manifest.Manifest) map[string]manifest.Digest {
 	missing := map[manifest.Digest]int64{}
 	for id, m := range known {
 		missing[id] = lacks(m, next)
@@ -33,15 +33,15 @@ func chooseBases(hosts map[string][]baseOn, known map[manifest.Digest]*manifest.
 	chosen := map[string]manifest.Digest{}
 	count := map[manifest.Digest]int{}
 	for host, bases := range hosts {
-		best := slices.MinFunc(append(slices.Clone(bases), baseOn{}), func(a, b baseOn) int {
+		best := slices.MinFunc(append(slices.Clone(bases), Base{}), func(a, b Base) int {
 			return cmp.Or(
-				compareBool(useful(b.id), useful(a.id)), cmp.Compare(missing[a.id], missing[b.id]),
-				compareBool(b.live, a.live), slices.Compare(a.id[:], b.id[:]),
+				compareBool(useful(b.ID), useful(a.ID)), cmp.Compare(missing[a.ID], missing[b.ID]),
+				compareBool(b.Live, a.Live), slices.Compare(a.ID[:], b.ID[:]),
 			)
 		})
-		if useful(best.id) {
-			chosen[host] = best.id
-			count[best.id]++
+		if useful(best.ID) {
+			chosen[host] = best.ID
+			count[best.ID]++
 		} else {
 			chosen[host] = manifest.Digest{}
 		}

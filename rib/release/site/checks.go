@@ -1,4 +1,4 @@
-package release
+package site
 
 import (
 	"context"
@@ -7,23 +7,23 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
 	"kaname.dev/kaname/host"
 	"kaname.dev/kaname/rib"
 	"kaname.dev/kaname/rib/release/activate"
-	"kaname.dev/kaname/rib/release/site"
 )
 
-// checks are what `kaname doctor` asks. They read the configuration as decoded, so they
-// work also when no agent runs here.
-func (r *service) checks() []rib.Check {
+// Checks are what `kaname doctor` asks about a host. They need the configuration only, so
+// they work also when no agent runs here.
+func Checks(settings func() Settings) []rib.Check {
 	return []rib.Check{
-		{Name: "root of apps", Look: func(context.Context) rib.Verdict { return checkRoot(r.config.Root) }},
-		{Name: "space for releases", Look: func(context.Context) rib.Verdict { return checkSpace(r.config.Root) }},
-		{Name: "current of each app", Look: func(context.Context) rib.Verdict { return checkCurrent(r.config) }},
-		{Name: "trusted keys", Look: func(context.Context) rib.Verdict { return checkKeys(r.config) }},
-		{Name: "hook account", Look: func(context.Context) rib.Verdict { return checkHookUser(r.config) }},
+		{Name: "root of apps", Look: func(context.Context) rib.Verdict { return checkRoot(settings().Root) }},
+		{Name: "space for releases", Look: func(context.Context) rib.Verdict { return checkSpace(settings().Root) }},
+		{Name: "current of each app", Look: func(context.Context) rib.Verdict { return checkCurrent(settings()) }},
+		{Name: "trusted keys", Look: func(context.Context) rib.Verdict { return checkKeys(settings()) }},
+		{Name: "hook account", Look: func(context.Context) rib.Verdict { return checkHookUser(settings()) }},
 	}
 }
 
@@ -55,7 +55,7 @@ func checkSpace(root string) rib.Verdict {
 	if err != nil {
 		return rib.Verdict{Evidence: err.Error()}
 	}
-	v := rib.Verdict{OK: true, Evidence: fmt.Sprintf("%s of %s free at %s (%s)", bytesText(sp.Free), bytesText(sp.Total), root, sp.FileSystem)}
+	v := rib.Verdict{OK: true, Evidence: fmt.Sprintf("%s of %s free at %s (%s)", humanize.IBytes(uint64(sp.Free)), humanize.IBytes(uint64(sp.Total)), root, sp.FileSystem)}
 	switch {
 	case sp.Free < sp.Total/50:
 		v.OK = false
@@ -70,7 +70,7 @@ func checkSpace(root string) rib.Verdict {
 	return v
 }
 
-func checkCurrent(c *Config) rib.Verdict {
+func checkCurrent(c Settings) rib.Verdict {
 	var wrong []string
 	apps := 0
 	for _, root := range append([]string{c.Root}, c.Roots...) {
@@ -94,7 +94,7 @@ func checkCurrent(c *Config) rib.Verdict {
 	if len(wrong) > 0 {
 		return rib.Verdict{Evidence: strings.Join(wrong, "; "), Remedy: "deploy the app again, or point current to a release by hand"}
 	}
-	return rib.Verdict{OK: true, Evidence: count(apps, "app") + ", each current names a complete release"}
+	return rib.Verdict{OK: true, Evidence: fmt.Sprintf("%d apps, each current names a complete release", apps)}
 }
 
 func has(list []activate.Release, version string) bool {
@@ -106,8 +106,8 @@ func has(list []activate.Release, version string) bool {
 	return false
 }
 
-func checkKeys(c *Config) rib.Verdict {
-	keys, err := site.ParseKeys(c.TrustedKeys)
+func checkKeys(c Settings) rib.Verdict {
+	keys, err := ParseKeys(c.TrustedKeys)
 	switch {
 	case err != nil:
 		return rib.Verdict{Evidence: err.Error(), Remedy: "correct release.trusted_keys"}
@@ -117,7 +117,7 @@ func checkKeys(c *Config) rib.Verdict {
 	return rib.Verdict{OK: true, Evidence: fmt.Sprintf("%d, signatures required: %t", len(keys), c.RequireSignature)}
 }
 
-func checkHookUser(c *Config) rib.Verdict {
+func checkHookUser(c Settings) rib.Verdict {
 	if c.HookUser == "" {
 		return rib.Verdict{OK: true, Evidence: "hooks run as the agent's own account"}
 	}
