@@ -5,7 +5,6 @@
 package netns
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -65,9 +64,6 @@ func New(t testing.TB, n int, rate int64) *Bridge {
 		b.ip("-n", h.Name, "addr", "add", h.IP+"/16", "dev", "eth0")
 		b.ip("-n", h.Name, "link", "set", "eth0", "up")
 		h.Shape(rate)
-		if c := os.Getenv("NETNS_CC"); c != "" {
-			b.ip("netns", "exec", h.Name, "sysctl", "-q", "-w", "net.ipv4.tcp_congestion_control="+c)
-		}
 	}
 	return b
 }
@@ -81,7 +77,7 @@ func (h *Host) Shape(rate int64) {
 		}
 		// 50 ms of queue, as a switch has; tbf drops what is beyond.
 		h.bridge.run("tc", "-n", end[0], "qdisc", "replace", "dev", end[1], "root",
-			"tbf", "rate", fmt.Sprintf("%dbit", rate), "burst", "64k", "latency", cmp.Or(os.Getenv("NETNS_LATENCY"), "50ms"))
+			"tbf", "rate", fmt.Sprintf("%dbit", rate), "burst", "64k", "latency", "50ms")
 	}
 }
 

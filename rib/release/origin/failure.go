@@ -127,7 +127,7 @@ func s3Fault(name, where string, err error) error {
 		return fault.NotFound("bucket " + bucket + " does not exist").At(where).Try("look at the bucket's name and at AWS_ENDPOINT_URL")
 	case "NoSuchKey", "NotFound":
 		return fault.NotFound("archive " + name + " does not exist").At(where)
-	case "InvalidAccessKeyId":
+	case "InvalidAccessKeyId", "XAdminUserNotFound": // the latter is what versitygw says
 		return fault.Denied("archive " + name + ": the store does not know the access key").At(where).Because(err).Try("look at AWS_ACCESS_KEY_ID")
 	case "SignatureDoesNotMatch":
 		return fault.Denied("archive " + name + ": the secret key is wrong").At(where).Because(err).Try("look at AWS_SECRET_ACCESS_KEY")
