@@ -8,6 +8,7 @@ import (
 
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/plane/planetest"
+	"kaname.dev/kaname/plane/trust"
 )
 
 func TestThreeCoresAreOnePlane(t *testing.T) {
@@ -32,7 +33,11 @@ func TestThreeCoresAreOnePlane(t *testing.T) {
 	if err != nil || d.Value.N != 3 {
 		t.Fatal(d, err)
 	}
-	h := planetest.Host(t, cores[0], "web1", nil)
+	o := plane.Options{Host: "web1", Mode: plane.Host, Identity: planetest.Join(t, cores[0], "web1", trust.RoleAgent).Identity}
+	for _, p := range cores {
+		o.Cores = append(o.Cores, p.ListenAddress())
+	}
+	h := planetest.Open(t, o)
 	if err := plane.Serve(h, "test.echo", 1, func(_ context.Context, _ *plane.Call, in note) (note, error) { return in, nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +54,17 @@ func TestThreeCoresAreOnePlane(t *testing.T) {
 		}
 		break
 	}
-	// Two of three go on.
+	// Two of three go on, and the host finds one of them.
 	planetest.Close(t, cores[0])
 	start = time.Now()
 	if _, err := plane.Documents[note](cores[1], "notes").Update(ctx, "shared", func(n *note) error { n.N++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("first write after one core has gone: %s", time.Since(start).Round(time.Millisecond))
+	start = time.Now()
+	planetest.Eventually(t, "the host is commanded again", func() bool {
+		_, err := plane.CallOne[note](ctx, cores[1], "web1", plane.CallSpec{Command: "test.echo"}, nil)
+		return err == nil
+	})
+	t.Logf("first call after that: %s", time.Since(start).Round(time.Millisecond))
 }

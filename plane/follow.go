@@ -2,6 +2,7 @@ package plane
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"time"
 
@@ -111,17 +112,30 @@ func (s *store) end(ctx context.Context, stream string) (uint64, error) {
 	}
 }
 
-// freshest returns what this process has written lately under a subject prefix:
-// a replica may not have it yet.
+// freshFor is how long a replica may take to have a write: far longer than it
+// does, far shorter than memory matters.
+const freshFor = time.Minute
+
+// remember keeps a document that this process has written: the replica that is
+// asked next may not have it yet.
+func (s *store) remember(rec record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.fresh[rec.subject]; !ok || old.seq < rec.seq {
+		s.fresh[rec.subject] = rec
+	}
+	if time.Since(s.pruned) > freshFor {
+		s.pruned = time.Now()
+		maps.DeleteFunc(s.fresh, func(_ string, rec record) bool { return time.Since(rec.time) > freshFor })
+	}
+}
+
+// freshest returns what this process has written lately under a subject prefix.
 func (s *store) freshest(prefix string) map[string]record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]record{}
 	for subject, rec := range s.fresh {
-		if time.Since(rec.time) > time.Minute {
-			delete(s.fresh, subject)
-			continue
-		}
 		if strings.HasPrefix(subject, prefix) {
 			out[subject] = rec
 		}

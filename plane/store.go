@@ -46,8 +46,9 @@ type store struct {
 	seal    *seal
 	unclean bool // the process before this one did not close the store
 
-	mu    sync.Mutex // guards the fields below
-	fresh map[string]record
+	mu     sync.Mutex        // guards the fields below
+	fresh  map[string]record // written here within about a minute, by subject
+	pruned time.Time         // when fresh was last freed of older ones
 }
 
 // record is one stored message.
@@ -266,12 +267,8 @@ func (s *store) stored(rec record) error {
 	if err := s.seal.add(rec); err != nil {
 		return err
 	}
-	if rec.stream == streamDoc {
-		s.mu.Lock()
-		if old, ok := s.fresh[rec.subject]; !ok || old.seq < rec.seq {
-			s.fresh[rec.subject] = rec
-		}
-		s.mu.Unlock()
+	if rec.stream == streamDoc && s.o.replicas() > 1 {
+		s.remember(rec)
 	}
 	// A wake-up for followers; they look by themselves every second anyway.
 	_ = s.l.nc.Publish(subjectNote+rec.stream, []byte(rec.subject))
