@@ -27,17 +27,16 @@ type Selector struct {
 func Parse(terms []string) (Selector, error) {
 	s := Selector{labels: map[string][]string{}, not: map[string][]string{}}
 	for _, t := range terms {
-		if k, v, ok := strings.Cut(t, "!="); ok && k != "" {
-			s.not[k] = append(s.not[k], v)
-			continue
-		}
 		k, v, ok := strings.Cut(t, "=")
+		k, not := strings.CutSuffix(k, "!")
 		switch {
+		case not && ok && k != "":
+			s.not[k] = append(s.not[k], v)
 		case t == "all":
 			s.all = true
 		case ok && k != "":
 			s.labels[k] = append(s.labels[k], v)
-		case !ok && t != "":
+		case !ok && !not && t != "":
 			s.hosts = append(s.hosts, t)
 		default:
 			return s, fault.Invalid(fmt.Sprintf("%q selects no hosts", t)).Try("write label=value, label!=value, the name of a host, or all")
