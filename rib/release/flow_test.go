@@ -44,14 +44,15 @@ type node struct {
 type fleetOfTest struct {
 	t     *testing.T
 	core  *node
+	dir   string // of the core's plane
 	hosts []*node
 }
 
 func newFleet(t *testing.T, hosts int) *fleetOfTest {
 	t.Helper()
-	f := &fleetOfTest{t: t}
+	f := &fleetOfTest{t: t, dir: t.TempDir()}
 	ln := listen(t)
-	p := planetest.Open(t, plane.Options{Host: "core", Mode: plane.Embedded, Listen: "127.0.0.1:0", Address: ln.Addr().String()})
+	p := planetest.Open(t, plane.Options{Host: "core", Mode: plane.Embedded, Dir: f.dir, Listen: "127.0.0.1:0", Address: ln.Addr().String()})
 	f.core = startNode(t, p, ln, t.TempDir(), t.TempDir(), nil)
 	for i := range hosts {
 		f.hosts = append(f.hosts, f.join(nil, fmt.Sprintf("web%d", i+1), t.TempDir(), t.TempDir()))

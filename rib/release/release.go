@@ -23,6 +23,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/release/files"
 	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/site"
 	"kaname.dev/kaname/rib/release/store"
@@ -149,6 +150,7 @@ func (r *service) run(ctx context.Context) error {
 	if err := r.openFiles(); err != nil {
 		return err
 	}
+	defer r.files.Close()
 	loops.Go(func() { r.serveTuggle(ctx) })
 	r.site.Start(ctx)
 	loops.Go(func() { r.record(ctx) })

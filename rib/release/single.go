@@ -8,21 +8,28 @@ import (
 	"time"
 
 	"kaname.dev/kaname/rib/release/files"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/swarm"
 	"kaname.dev/kaname/rib/release/tuggle"
 )
 
-// openFiles readies single files, once in the life of the process.
+// openFiles readies single files.
 func (r *service) openFiles() (err error) {
-	if r.files != nil {
+	if r.files != nil { // the loop was started again
+		r.files.Open()
 		return nil
 	}
 	t := r.settings().Tuggle
-	r.files, err = files.New(files.Options{
+	f, err := files.New(files.Options{
 		Plane: r.node.Plane, Store: r.store, Server: r.server, Client: r.node.PeerClient, Limits: swarm.NewLimits(0, int64(t.FetchRate)),
-		Stats: r.stats, Place: placeOf(r.node.Labels), Slave: t.Slave, FetchTimeout: t.FetchTimeout, Log: r.node.Log,
+		Stats: r.stats, Place: fleet.Place(r.node.Labels), Slave: t.Slave, FetchTimeout: t.FetchTimeout, Log: r.node.Log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	r.files = f
+	f.Open()
+	return nil
 }
 
 // serveTuggle offers tuggle's interface until ctx ends, if it is set up.

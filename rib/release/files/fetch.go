@@ -132,7 +132,7 @@ func (f *Files) onFetch(ctx context.Context, _ *plane.Call, name string) (struct
 	if err != nil {
 		return struct{}{}, err
 	}
-	body, err := f.Open(ctx, found.Object, true)
+	body, err := f.Read(ctx, found.Object, true)
 	if err != nil {
 		return struct{}{}, err
 	}

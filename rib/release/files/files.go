@@ -52,7 +52,7 @@ type Files struct {
 
 var _ tuggle.Cluster = (*Files)(nil)
 
-// New readies this node: it answers and serves, and gives what it already has.
+// New readies this node: it answers and serves. It gives nothing before Open.
 func New(o Options) (*Files, error) {
 	if o.FetchTimeout == 0 {
 		o.FetchTimeout = 10 * time.Minute
@@ -70,10 +70,14 @@ func New(o Options) (*Files, error) {
 	if err := plane.Serve(o.Plane, "release.file.drop", 1, f.onDrop); err != nil {
 		return nil, err
 	}
-	for _, have := range o.Store.OpaqueFiles() {
+	return f, nil
+}
+
+// Open gives what this node has to whoever asks, until Close.
+func (f *Files) Open() {
+	for _, have := range f.o.Store.OpaqueFiles() {
 		f.share(have.Pack)
 	}
-	return f, nil
 }
 
 // Tidy forgets the files whose names were deleted, or put again with other bytes,
@@ -87,11 +91,10 @@ func (f *Files) Tidy(ctx context.Context) error {
 	return nil
 }
 
-// Close stops giving. On a core, the plane must be closing or closed: it waits for
-// the orders under way, which end with it.
+// Close stops giving, and ends the orders under way. Open may follow.
 func (f *Files) Close() {
 	if f.core != nil {
-		f.core.work.Wait()
+		f.core.close()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -174,8 +177,8 @@ func objectOf(o store.Opaque) tuggle.Object {
 	return tuggle.Object{ID: tuggle.ID(o.Name), Name: o.Name, ContentType: o.ContentType, Size: o.Size, CreatedAt: o.Created, Content: o.Content}
 }
 
-// Open implements tuggle.Cluster.
-func (f *Files) Open(ctx context.Context, o tuggle.Object, remote bool) (io.ReadSeekCloser, error) {
+// Read implements tuggle.Cluster.
+func (f *Files) Read(ctx context.Context, o tuggle.Object, remote bool) (io.ReadSeekCloser, error) {
 	if have, err := f.o.Store.Opaque(o.Name); err == nil && have.Content == o.Content && have.Size == o.Size && f.whole(have) {
 		return f.o.Store.OpenOpaque(ctx, o.Name)
 	}

@@ -46,8 +46,8 @@ func attach(t *testing.T, n rib.Node, slave bool) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.Open()
 	t.Cleanup(func() {
-		planetest.Close(t, n.Plane)
 		f.Close()
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -71,7 +71,7 @@ func (b *box) get(t *testing.T, name string, remote bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := b.Open(t.Context(), o, remote)
+	r, err := b.Read(t.Context(), o, remote)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,11 @@ type registry struct {
 	plane *plane.Plane
 	docs  plane.Docs[Found]
 	log   *slog.Logger
-	work  sync.WaitGroup // orders under way
+
+	mu   sync.Mutex      // guards stop
+	stop func()          // ends the orders under way; nil when there were none
+	life context.Context //nolint:containedctx // of the orders, which outlive the question
+	work sync.WaitGroup
 }
 
 func newRegistry(p *plane.Plane, log *slog.Logger) *registry {
@@ -144,8 +148,28 @@ func (r *registry) replicate(ctx context.Context, host, name string) (struct{}, 
 	return struct{}{}, r.order(ctx, host, "release.file.fetch", name)
 }
 
-// order commands all hosts that are alive and does not wait for them. ctx is the
-// plane's life.
+// ordering returns the context of orders.
+func (r *registry) ordering(ctx context.Context) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop == nil {
+		r.life, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	}
+	return r.life
+}
+
+// close ends the orders under way and waits for them.
+func (r *registry) close() {
+	r.mu.Lock()
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
+	r.mu.Unlock()
+	r.work.Wait()
+}
+
+// order commands all hosts that are alive and does not wait for them.
 func (r *registry) order(ctx context.Context, asker, command, name string) error {
 	members, err := r.plane.Members(ctx)
 	if err != nil {
@@ -158,8 +182,9 @@ func (r *registry) order(ctx context.Context, asker, command, name string) error
 		}
 	}
 	call := plane.CallSpec{Command: command, Hosts: hosts, In: name, Actor: action.Actor{Name: asker, Door: "agent"}}
+	life := r.ordering(ctx)
 	r.work.Go(func() {
-		for f := range r.plane.Call(ctx, call) {
+		for f := range r.plane.Call(life, call) {
 			if f.Fault != nil {
 				r.log.Warn("host did not follow", "command", command, "file", name, "host", f.Host, "err", f.Fault)
 			}

@@ -34,7 +34,6 @@ type group struct {
 // together, so that little is said twice; each block without its dictionary where that
 // is not larger. Both bases must give verified contents.
 func BuildDelta(ctx context.Context, f File, old, next *Basis, o Options) (*Index, error) {
-	o.Level = LevelBest
 	p, err := newPress(f, o)
 	if err != nil {
 		return nil, err
@@ -42,6 +41,7 @@ func BuildDelta(ctx context.Context, f File, old, next *Basis, o Options) (*Inde
 	defer p.close()
 	d := &deltaBuilder{base: openDictionary(old), next: next, text: next.Manifest.Bytes(), objects: Objects(next.Manifest, old.Manifest)}
 	d.match = newMatcher(old.Manifest, d.base.all)
+	d.level = deltaLevel(d.objects)
 	groups, err := d.plan()
 	if err != nil {
 		return nil, err
@@ -67,6 +67,22 @@ type deltaBuilder struct {
 	text    []byte // the new manifest
 	objects []Object
 	match   *matcher
+	level   Level
+}
+
+// deltaMuch is how many changed bytes make a delta pack be compressed with less
+// effort.
+const deltaMuch = 64 << 20
+
+func deltaLevel(objects []Object) Level {
+	size := int64(0)
+	for _, o := range objects {
+		size += o.Size
+	}
+	if size > deltaMuch {
+		return LevelBetter
+	}
+	return LevelBest
 }
 
 // plan cuts what is to travel in groups.
@@ -141,34 +157,49 @@ func (d *deltaBuilder) press(g group) pressed {
 	if err != nil {
 		return pressed{err: err}
 	}
-	plain, err := compress(raw, nil)
-	if err != nil {
-		return pressed{err: err}
+	wire, err := d.patch(g, raw)
+	if err == nil && wire == nil {
+		var plain []byte
+		plain, err = compress(raw, nil, d.level)
+		wire = appendBlock(nil, plain, len(raw), nil)
 	}
-	wire := appendBlock(nil, plain, len(raw), nil)
-	if len(g.refs) > 0 {
-		dict, err := d.base.load(g.refs)
-		if err != nil {
-			return pressed{err: err}
-		}
-		patch, err := compress(raw, dict)
-		if err != nil {
-			return pressed{err: err}
-		}
-		for i := range g.refs {
-			if r := &g.refs[i]; r.off+r.n == d.base.size(r.object) {
-				r.n = 0
-			}
-		}
-		if with := appendBlock(nil, patch, len(raw), g.refs); len(with) < len(wire) {
-			wire = with
-		}
-	}
-	return pressed{wire: wire, blocks: []placed{{wire: len(wire), raw: len(raw)}}}
+	return pressed{wire: wire, blocks: []placed{{wire: len(wire), raw: len(raw)}}, err: err}
 }
 
-func compress(raw, dict []byte) ([]byte, error) {
-	e, err := newEncoder(LevelBest, len(raw), dict, 1)
+// patch makes the block with its dictionary; nil if it has none, or if it is smaller
+// without.
+func (d *deltaBuilder) patch(g group, raw []byte) ([]byte, error) {
+	if len(g.refs) == 0 {
+		return nil, nil
+	}
+	dict, err := d.base.load(g.refs)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := compress(raw, dict, d.level)
+	if err != nil {
+		return nil, err
+	}
+	for i := range g.refs {
+		if r := &g.refs[i]; r.off+r.n == d.base.size(r.object) {
+			r.n = 0
+		}
+	}
+	with := appendBlock(nil, patch, len(raw), g.refs)
+	// A quick look says whether the slow one without the dictionary could win.
+	quick, err := compress(raw, nil, LevelFastest)
+	if err != nil || len(quick)*3/4 > len(with) {
+		return with, err
+	}
+	plain, err := compress(raw, nil, d.level)
+	if err != nil || len(plain) >= len(with) {
+		return with, err
+	}
+	return nil, nil
+}
+
+func compress(raw, dict []byte, level Level) ([]byte, error) {
+	e, err := newEncoder(level, len(raw), dict, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func load(t *testing.T, name, version string) (*pack.Index, *manifest.Manifest, 
 }
 
 func TestReal(t *testing.T) {
-	for _, p := range [][2]string{{"kubernetes@v1.34.3", "kubernetes@v1.34.4"}, {"prometheus@v0.313.4", "prometheus@v0.313.5"}, {"node1", "node2"}} {
+	for _, p := range [][2]string{{"node1", "node2"}} {
 		t0 := time.Now()
 		x1, m1, f1 := load(t, "/tmp/pairs/"+p[0]+".tar", "1")
 		t1 := time.Now()

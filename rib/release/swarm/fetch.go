@@ -17,7 +17,7 @@ import (
 
 // patience is how long a host goes without anything before it asks more peers and lets
 // the origin repeat itself.
-const patience = 2 * time.Second
+const patience = time.Second
 
 // fetch is a pack on its way to this host.
 type fetch struct {

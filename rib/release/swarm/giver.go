@@ -154,7 +154,7 @@ func (g *giver) put(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if err := g.conn.SetWriteDeadline(time.Now().Add(silence)); err != nil {
+	if err := g.conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 		return err
 	}
 	_, err := g.conn.Write(b)

@@ -14,11 +14,13 @@ import (
 	"kaname.dev/kaname/rib/release/swarm/schedule"
 )
 
-// beat is how often a quiet connection shows that it is alive, and silence is after
-// which time without any byte it counts as dead.
+// beat is how often a quiet connection shows that it is alive, silence after which time without
+// any byte it counts as dead, and stall how long a piece may take to leave: the asker may be at the
+// end of a thin line or limit what it receives.
 const (
-	beat    = 5 * time.Second
-	silence = 20 * time.Second
+	beat    = 2 * time.Second
+	silence = 8 * time.Second
+	stall   = time.Minute
 )
 
 // share is a pack given by this host.

@@ -190,9 +190,11 @@ func (t *taker) data(ctx context.Context, r *bufio.Reader, chunk int) error {
 	if err != nil {
 		return err
 	}
+	t.last.Store(time.Now().Add(time.Hour).UnixNano()) // it is this host that is slow now
 	if err := f.spec.Limits.waitDown(ctx, n); err != nil {
 		return err
 	}
+	t.last.Store(time.Now().UnixNano())
 	f.mu.Lock()
 	wanted := f.requester.Expects(t.peer, chunk)
 	unwanted := t.cancelled[chunk] > 0

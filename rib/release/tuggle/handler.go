@@ -96,7 +96,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", itoa(o.Size))
 		return
 	}
-	body, err := h.Open(r.Context(), o, r.Header.Get(Internal) == "")
+	body, err := h.Read(r.Context(), o, r.Header.Get(Internal) == "")
 	if err != nil {
 		for _, k := range []string{"X-Tuggle-Object-Id", "ETag", "Content-Type"} {
 			w.Header().Del(k)

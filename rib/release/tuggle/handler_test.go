@@ -68,7 +68,7 @@ type seeker struct{ *bytes.Reader }
 
 func (seeker) Close() error { return nil }
 
-func (m *memory) Open(_ context.Context, o Object, remote bool) (io.ReadSeekCloser, error) {
+func (m *memory) Read(_ context.Context, o Object, remote bool) (io.ReadSeekCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.local[o.Name] && !remote {

@@ -54,9 +54,9 @@ type Cluster interface {
 	// Create stores the bytes on this host and registers the name; when the name is
 	// taken, also in a race, it returns an Exists fault and keeps nothing.
 	Create(ctx context.Context, name, contentType string, r io.Reader) (Object, error)
-	// Open returns the bytes from this host or, if remote is set, fetches them from
+	// Read opens the bytes from this host or, if remote is set, fetches them from
 	// those that have them first; a NotFound fault otherwise.
-	Open(ctx context.Context, o Object, remote bool) (io.ReadSeekCloser, error)
+	Read(ctx context.Context, o Object, remote bool) (io.ReadSeekCloser, error)
 	// Replicate tells every host to fetch the object; it does not wait for them.
 	Replicate(ctx context.Context, o Object) error
 	// Delete removes the name everywhere, or returns a NotFound fault.

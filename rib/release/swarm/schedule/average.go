@@ -3,7 +3,8 @@ package schedule
 import "time"
 
 // average is a moving average of durations; the newest weighs an eighth, as in the
-// round-trip estimate of TCP (RFC 6298).
+// round-trip estimate of TCP (RFC 6298). One far above it counts as four times the
+// average only, so that a single slow host does not change what is usual.
 type average struct {
 	value time.Duration
 	known bool
@@ -14,7 +15,7 @@ func (a *average) add(d time.Duration) {
 		a.value, a.known = d, true
 		return
 	}
-	a.value += (d - a.value) / 8
+	a.value += (min(d, 4*a.value) - a.value) / 8
 }
 
 // times returns the average times a factor, and whether anything was seen yet.

@@ -51,6 +51,7 @@ type sending struct {
 	peer  Peer
 	chunk int
 	since time.Duration // when the slot was given
+	stuck bool          // it takes so long that the chunk does not count as covered
 }
 
 // Offer is a chunk held out to an asker.
@@ -109,6 +110,11 @@ func (s *Supplier) Forget(p Peer, finished bool) {
 		}
 	}
 	s.offers -= len(a.open)
+	for _, x := range s.sending {
+		if x.peer == p && x.stuck {
+			s.covered[x.chunk]++
+		}
+	}
 	s.taken = without(s.taken, func(x sending) bool { return x.peer == p })
 	s.sending = without(s.sending, func(x sending) bool { return x.peer == p })
 	if finished {
@@ -239,6 +245,9 @@ func (s *Supplier) drop(p Peer, chunk int) (sending, bool) {
 		for _, x := range *list {
 			if is(x) {
 				*list = without(*list, is)
+				if x.stuck {
+					s.covered[x.chunk]++
+				}
 				return x, true
 			}
 		}
@@ -247,18 +256,43 @@ func (s *Supplier) drop(p Peer, chunk int) (sending, bool) {
 }
 
 // moving counts the slots in use. A slot whose chunk takes far longer than usual is
-// not counted: an asker at a hundredth of the rate must not hold up the others.
+// not counted: an asker at a hundredth of the rate must not hold up the others. Nor does its
+// chunk count as covered any longer: the origin gives it to somebody else.
 func (s *Supplier) moving(now time.Duration) int {
+	limit, known := s.usual.times(s.policy.SlowFactor)
+	limit = max(limit, s.policy.SlowFloor)
 	n := 0
-	for _, x := range s.sending {
-		if limit, ok := s.usual.times(s.policy.SlowFactor); !ok || now-x.since <= max(limit, s.policy.SlowFloor) {
+	for i := range s.sending {
+		x := &s.sending[i]
+		if !known || now-x.since <= limit {
+			n++
+			continue
+		}
+		if !x.stuck {
+			x.stuck = true
+			s.covered[x.chunk]--
+			s.fresh = min(s.fresh, x.chunk)
+		}
+	}
+	// Bound the memory and connections that stuck askers hold.
+	return max(n, len(s.sending)-4*s.policy.Slots)
+}
+
+// held returns what is on its way to an asker, and whether any of it is stuck.
+func (s *Supplier) held(a *asker) (n int, stuck bool) {
+	n = len(a.open)
+	for _, x := range s.taken {
+		if x.peer == a.peer {
 			n++
 		}
 	}
-	if stuck := len(s.sending) - n; stuck > 4*s.policy.Slots {
-		n = len(s.sending) - 4*s.policy.Slots // bound the memory and connections that stuck askers hold
+	for _, x := range s.sending {
+		if x.peer == a.peer {
+			n++
+			stuck = stuck || x.stuck
+		}
 	}
-	return n
+	return n, stuck
 }
 
 // choose picks the asker that has least among those with something to offer, and
@@ -269,6 +303,9 @@ func (s *Supplier) choose(now time.Duration) (*asker, int) {
 	for _, a := range s.order {
 		if a.busy || best != nil && a.count > best.count {
 			continue
+		}
+		if n, stuck := s.held(a); stuck || n > 1 && len(s.order) > s.policy.Slots {
+			continue // it has enough to do with what it was given
 		}
 		c := s.pick(a, now)
 		if c < 0 {
