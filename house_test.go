@@ -28,30 +28,31 @@ const module = "kaname.dev/kaname"
 // and the folders below it; the longest name wins. A room may always import its
 // own children; "rib/*" stands for any rib, "self" for the room itself.
 var rooms = map[string][]string{
-	"fault":           {},
-	"action":          {"fault"},
-	"host":            {"fault"},
-	"config":          {"fault", "host"},
-	"plane":           {"action", "fault", "host"}, // action for the Actor that a command carries
-	"plane/trust":     {"fault", "host"},
-	"plane/planetest": {"plane", "plane/trust", "fault"},
-	"access":          {"action", "fault", "plane", "plane/trust"},
-	"rib":             {"action", "fault", "host", "plane", "plane/trust"},
-	"rib/*":           {"rib", "action", "fault", "host", "plane", "plane/trust"},
-	"door/api":        {"action", "access", "fault", "plane", "plane/trust"},
-	"door/cli":        {"action", "fault", "door/api"},
-	"door/console":    {"action", "fault", "door/api"},
-	"agent":           {"action", "access", "config", "door/api", "door/console", "fault", "host", "plane", "plane/trust", "rib"},
-	"demo":            {"action", "agent", "door/api", "fault", "host", "rib"},
-	"lab":             {"host", "fault"},
-	"story":           {"lab", "host"},
-	"tools":           {"action", "agent", "config", "demo", "door/cli", "fault", "rib", "rib/*"},
-	"bench":           {"*"},
-	".":               {"action", "agent", "config", "demo", "door/cli", "door/console", "fault", "rib", "rib/*"},
+	"fault":            {},
+	"action":           {"fault"},
+	"host":             {"fault"},
+	"config":           {"fault", "host"},
+	"plane":            {"action", "fault", "host"}, // action for the Actor that a command carries
+	"plane/trust":      {"fault", "host"},
+	"plane/planetest":  {"plane", "plane/trust", "fault"},
+	"access":           {"action", "fault", "plane", "plane/trust"},
+	"rib":              {"action", "fault", "host", "plane", "plane/trust"},
+	"rib/*":            {"rib", "action", "fault", "host", "plane", "plane/trust"},
+	"door/api":         {"action", "access", "fault", "plane", "plane/trust"},
+	"door/api/apitest": {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
+	"door/cli":         {"action", "fault", "door/api"},
+	"door/console":     {"action", "fault", "door/api"},
+	"agent":            {"action", "access", "config", "door/api", "door/console", "fault", "host", "plane", "plane/trust", "rib"},
+	"demo":             {"action", "agent", "door/api", "fault", "host", "rib"},
+	"lab":              {"host", "fault"},
+	"story":            {"lab", "host"},
+	"tools":            {"access", "action", "agent", "config", "demo", "door/api", "door/cli", "fault", "rib", "rib/*"},
+	"bench":            {"*"},
+	".":                {"action", "agent", "config", "demo", "door/cli", "door/console", "fault", "rib", "rib/*"},
 }
 
 // testsMay is what only the tests of a room may import besides.
-var testsMay = []string{"lab", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "rib"}
+var testsMay = []string{"lab", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib"}
 
 type pkg struct {
 	ImportPath, Dir, Doc               string
