@@ -3,6 +3,7 @@ package pack_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,16 +21,18 @@ import (
 type tree struct {
 	paths []string
 	files map[string][]byte
+	sums  map[manifest.Digest]string
 }
 
 func (t *tree) set(path string, contents []byte) {
 	if t.files == nil {
-		t.files = map[string][]byte{}
+		t.files, t.sums = map[string][]byte{}, map[manifest.Digest]string{}
 	}
 	if _, ok := t.files[path]; !ok {
 		t.paths = append(t.paths, path)
 	}
 	t.files[path] = contents
+	t.sums[manifest.Sum(contents)] = path
 }
 
 func (t *tree) manifest(version string) *manifest.Manifest {
@@ -47,10 +50,8 @@ func (t *tree) manifest(version string) *manifest.Manifest {
 }
 
 func (t *tree) Open(d manifest.Digest) (io.ReadCloser, error) {
-	for _, p := range t.paths {
-		if manifest.Sum(t.files[p]) == d {
-			return io.NopCloser(bytes.NewReader(t.files[p])), nil
-		}
+	if p, ok := t.sums[d]; ok {
+		return io.NopCloser(bytes.NewReader(t.files[p])), nil
 	}
 	return nil, os.ErrNotExist
 }
@@ -132,10 +133,10 @@ func text(rng *rand.Rand, n int) []byte {
 }
 
 func noise(rng *rand.Rand, n int) []byte {
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], rng.Uint64())
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rng.Uint32())
-	}
+	_, _ = rand.NewChaCha8(seed).Read(b)
 	return b
 }
 

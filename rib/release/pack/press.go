@@ -10,11 +10,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// The sizes by which a full pack is cut. A block of source text comes to about 200
+// The sizes by which a full pack is cut. A block of source text comes to about 300
 // KiB; one that compresses to more than splitAbove is cut again, so that a chunk of
 // the smallest size can be filled well.
 const (
-	blockRaw   = 1 << 20
+	blockRaw   = 2 << 20
 	blockWire  = 256 << 10
 	splitAbove = 512 << 10
 )

@@ -21,6 +21,7 @@ type moving struct {
 	toldF    time.Time
 	toldU    time.Time
 	lastTold int64
+	lastMade int64
 }
 
 // transfer puts a new transfer of the app on the list.
@@ -72,10 +73,11 @@ func (m *moving) unpacked(bytes int64) (out Progress, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.t.Unpacked, m.t.Step = bytes, "unpack"
-	if bytes < m.t.Total && time.Since(m.toldU) < tellEvery {
+	// The last byte is told at once, but not again with each empty file after it.
+	if (bytes < m.t.Total || m.lastMade == bytes) && time.Since(m.toldU) < tellEvery {
 		return out, false
 	}
-	m.toldU = time.Now()
+	m.toldU, m.lastMade = time.Now(), bytes
 	return Progress{Step: "unpack", Done: bytes, Total: m.t.Total, Unit: "bytes"}, true
 }
 

