@@ -55,16 +55,16 @@ func TestDelta(t *testing.T) {
 	// A large file that changes in its middle and grows at its start, so that the ranges
 	// of its old version shift; larger than any dictionary.
 	rng := rand.New(rand.NewPCG(8, 8))
-	big := noise(rng, 20<<20)
+	big := noise(rng, 12<<20)
 	old.set("big.bin", big)
-	next.set("big.bin", append(noise(rng, 5<<20), append(append(bytes.Clone(big[:9<<20]), "inserted"...), big[9<<20:]...)...))
+	next.set("big.bin", append(noise(rng, 2<<20), append(append(bytes.Clone(big[:7<<20]), "inserted"...), big[7<<20:]...)...))
 	m1, m2 := old.manifest("1"), next.manifest("2")
 	x, f := delta(t, old, next, m1, m2)
 	if again, err := pack.Decode(x.Bytes()); err != nil || again.ID() != x.ID() {
 		t.Fatal(err)
 	}
-	if x.Wire() > 5<<20+200_000 {
-		t.Errorf("a delta of %d bytes for 5 MiB of new noise and some edits", x.Wire())
+	if x.Wire() > 2<<20+200_000 {
+		t.Errorf("a delta of %d bytes for 2 MiB of new noise and some edits", x.Wire())
 	}
 	check(t, x, pack.FileChunks(x, f), &pack.Basis{Manifest: m1, Files: old}, next, m2)
 	if _, err := pack.NewReader(t.Context(), x, pack.FileChunks(x, f), nil, pack.ReaderOptions{}); !fault.Is(err, fault.KindInvalid) {

@@ -21,18 +21,18 @@ import (
 type tree struct {
 	paths []string
 	files map[string][]byte
-	sums  map[manifest.Digest]string
+	sums  map[manifest.Digest][]byte
 }
 
 func (t *tree) set(path string, contents []byte) {
 	if t.files == nil {
-		t.files, t.sums = map[string][]byte{}, map[manifest.Digest]string{}
+		t.files, t.sums = map[string][]byte{}, map[manifest.Digest][]byte{}
 	}
 	if _, ok := t.files[path]; !ok {
 		t.paths = append(t.paths, path)
 	}
 	t.files[path] = contents
-	t.sums[manifest.Sum(contents)] = path
+	t.sums[manifest.Sum(contents)] = contents
 }
 
 func (t *tree) manifest(version string) *manifest.Manifest {
@@ -50,8 +50,8 @@ func (t *tree) manifest(version string) *manifest.Manifest {
 }
 
 func (t *tree) Open(d manifest.Digest) (io.ReadCloser, error) {
-	if p, ok := t.sums[d]; ok {
-		return io.NopCloser(bytes.NewReader(t.files[p])), nil
+	if b, ok := t.sums[d]; ok {
+		return io.NopCloser(bytes.NewReader(b)), nil
 	}
 	return nil, os.ErrNotExist
 }
