@@ -98,6 +98,18 @@ func newTestHost(name, listen string, conf *tls.Config, limits *Limits) (*testHo
 	return h, nil
 }
 
+// newTestHostWith makes a host that answers everything with h.
+func newTestHostWith(name string, conf *tls.Config, h http.HandlerFunc) (*testHost, error) {
+	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
+	if err != nil {
+		return nil, err
+	}
+	host := &testHost{name: name, tls: conf, addr: l.Addr().String()}
+	host.http = &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 5 * time.Second}
+	go host.http.Serve(l) //nolint:errcheck // ends with Close
+	return host, nil
+}
+
 func caller(r *http.Request) (string, error) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return "", errors.New("no certificate")
