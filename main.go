@@ -11,6 +11,7 @@ import (
 
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/agent"
+	"kaname.dev/kaname/demo"
 	"kaname.dev/kaname/door/cli"
 )
 
@@ -33,7 +34,7 @@ func run() int {
 }
 
 // catalog is everything that this binary can do.
-func catalog() action.Catalog { return agent.Catalog(ribs) }
+func catalog() action.Catalog { return agent.Catalog(ribs, demo.Action()) }
 
 // groups gives the first words of the actions their sentences.
 func groups() map[string]action.Text {
