@@ -80,7 +80,7 @@ func BenchmarkUnpack(b *testing.B) {
 	b.Run("written", func(b *testing.B) {
 		defer processor(b, unix.RUSAGE_SELF)()
 		for b.Loop() {
-			if err := (unpack.Options{Workers: envWorkers()}).Tree(b.Context(), fresh(b), m, nil, contents.only(contents.order), nil); err != nil {
+			if err := unpack.Tree(b.Context(), fresh(b), m, nil, contents.only(contents.order), nil); err != nil {
 				b.Fatal(err)
 			}
 		}
