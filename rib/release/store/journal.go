@@ -15,8 +15,8 @@ import (
 
 // The journal of a pack is a file of records of 8 bytes: a number in little-endian
 // order, then the CRC-32C of it and the pack's ID. The number is a chunk that came; with
-// journalLost set, one that was lost; or journalAll when the pack is complete and synced. A record that is torn or damaged
-// ends the journal: what stood behind is fetched again. Records are appended without a
+// journalLost set, one that was lost; or journalAll when the pack is complete and synced. A record that is damaged is passed
+// over, and a torn one at the end cut off: its chunk is fetched again. Records are appended without a
 // sync, since chunks are verified when they are read; if the kernel was started anew, and
 // the pack was not sealed by journalAll, all of it is verified when it is opened.
 const (
@@ -40,7 +40,7 @@ type state struct {
 	sealed bool  // everything that is there was synced
 }
 
-// replay reads the journal and cuts off what cannot be read.
+// replay reads the journal and cuts off a torn end.
 func replay(f *os.File, id manifest.Digest, chunks int) (state, error) {
 	b, err := io.ReadAll(io.LimitReader(f, 64<<20))
 	if err != nil {
@@ -49,12 +49,10 @@ func replay(f *os.File, id manifest.Digest, chunks int) (state, error) {
 	have := bitset.New(uint(chunks)) //nolint:gosec // an index bounds it
 	sealed := false
 	good := 0
-	for good+recordSize <= len(b) {
+	for ; good+recordSize <= len(b); good += recordSize {
 		number := binary.LittleEndian.Uint32(b[good:])
-		if string(appendRecord(nil, id, number)) != string(b[good:good+recordSize]) {
-			break
-		}
 		switch {
+		case string(appendRecord(nil, id, number)) != string(b[good:good+recordSize]):
 		case number == journalAll:
 			have.SetAll()
 			sealed = true
@@ -66,7 +64,6 @@ func replay(f *os.File, id manifest.Digest, chunks int) (state, error) {
 			sealed = false
 			have.Set(uint(number))
 		}
-		good += recordSize
 	}
 	if good < len(b) {
 		if err := f.Truncate(int64(good)); err != nil {
