@@ -15,20 +15,17 @@ import (
 type guesses struct {
 	now func() time.Time
 
-	mu     sync.Mutex // guards limits
-	limits map[string]*guess
+	mu     sync.Mutex // guards the fields below
+	limits map[string]*rate.Limiter
+	swept  time.Time
 }
 
-type guess struct {
-	*rate.Limiter
-	used time.Time
-}
-
-// maxGuessers bounds the memory; the longest unused are forgotten first.
+// maxGuessers is how many limits are kept before any is forgotten; there are never
+// more than twice as many.
 const maxGuessers = 10_000
 
 func newGuesses(now func() time.Time) *guesses {
-	return &guesses{now: now, limits: map[string]*guess{}}
+	return &guesses{now: now, limits: map[string]*rate.Limiter{}}
 }
 
 // take counts one try; it returns a Denied fault when there were too many.
@@ -47,10 +44,9 @@ func (g *guesses) take(name, from string) error {
 	} {
 		lim := g.limits[l.key]
 		if lim == nil {
-			lim = &guess{Limiter: rate.NewLimiter(rate.Every(l.every), l.burst)}
+			lim = rate.NewLimiter(rate.Every(l.every), l.burst)
 			g.limits[l.key] = lim
 		}
-		lim.used = now
 		if !lim.AllowN(now, 1) {
 			return fault.Denied("too many sign-ins were tried").Try("wait a minute and try again")
 		}
@@ -66,17 +62,19 @@ func (g *guesses) forgive(name, from string) {
 	delete(g.limits, "name\x00"+name+"\x00"+from)
 }
 
-// forget drops limits that have long been full again, and if that is not enough
-// all but the youngest.
+// forget drops limits that are full again, for they say nothing; it looks at most
+// every ten seconds, so that many strangers cost no more than memory. When even
+// that is too much, all is forgotten.
 func (g *guesses) forget(now time.Time) {
-	for age := time.Hour; len(g.limits) > maxGuessers && age > time.Second; age /= 2 {
+	switch {
+	case len(g.limits) > 2*maxGuessers:
+		clear(g.limits)
+	case len(g.limits) > maxGuessers && now.Sub(g.swept) >= 10*time.Second:
+		g.swept = now
 		for k, l := range g.limits {
-			if now.Sub(l.used) > age {
+			if l.TokensAt(now) >= float64(l.Burst()) {
 				delete(g.limits, k)
 			}
 		}
-	}
-	if len(g.limits) > 2*maxGuessers {
-		clear(g.limits)
 	}
 }
