@@ -79,24 +79,41 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// Each use of a password takes seconds and a gigabyte: minisign's choice of scrypt.
-func TestKeys(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
+// encrypted is a private key with the password "secret", made by GenerateKey.
+const encrypted = `untrusted comment: minisign encrypted secret key
+RWRTY0Iy9NT/YOqMiWHZ+H38TLaIlidla5rP5DSBuT5jXneRjqEAAAACAAAAAAAAAEAAAAAARR9VE/BqsBRw8iQeyuWihhhCus7s3j0Zr1EPMcooqJlF9TEXQGOhuUPQVHk/RdGFWwcJ7yr406s8GjQyf9a1uluUgDF4v2FvOhXgcPTuP3hAV6Jddtt38thz/QsUj4WrNqV46MkafxQ=
+`
+
+func TestKeysThatCannotBeRead(t *testing.T) {
+	if _, err := manifest.ParsePrivateKey([]byte(encrypted), ""); !fault.Is(err, fault.KindInvalid) || !strings.Contains(err.Error(), "password") {
+		t.Errorf("encrypted, without a password: %v", err)
 	}
-	t.Parallel()
-	_, private, err := manifest.GenerateKey("secret")
+	for _, s := range []string{"", "nonsense", "untrusted comment: x\nAAAA"} {
+		if _, err := manifest.ParsePrivateKey([]byte(s), ""); !fault.Is(err, fault.KindInvalid) {
+			t.Errorf("private %q: %v", s, err)
+		}
+		if _, err := manifest.ParsePublicKey([]byte(s)); !fault.Is(err, fault.KindInvalid) {
+			t.Errorf("public %q: %v", s, err)
+		}
+	}
+}
+
+// Each use of a password takes seconds and a gigabyte: minisign's choice of scrypt.
+func TestKeysWithPassword(t *testing.T) {
+	if os.Getenv("KANAME_SOAK") == "" {
+		t.Skip("takes long; make soak runs it")
+	}
+	_, private, err := manifest.GenerateKey("other")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := manifest.ParsePrivateKey(private, "secret"); err != nil {
-		t.Error(err)
+	for password, key := range map[string][]byte{"secret": []byte(encrypted), "other": private} {
+		if _, err := manifest.ParsePrivateKey(key, password); err != nil {
+			t.Error(err)
+		}
 	}
-	if _, err := manifest.ParsePrivateKey(private, ""); !fault.Is(err, fault.KindInvalid) {
-		t.Errorf("without a password: %v", err)
-	}
-	if _, err := manifest.ParsePublicKey([]byte("nonsense")); !fault.Is(err, fault.KindInvalid) {
-		t.Error(err)
+	if _, err := manifest.ParsePrivateKey(private, "wrong"); !fault.Is(err, fault.KindInvalid) {
+		t.Errorf("wrong password: %v", err)
 	}
 }
 
