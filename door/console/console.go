@@ -86,7 +86,7 @@ func (c *console) known(page func(*visit)) http.Handler {
 			v.what, err = v.client.Catalogue(r.Context())
 		}
 		if fault.Is(err, fault.KindDenied) {
-			http.Redirect(w, r, "/login?next="+next(r), http.StatusSeeOther)
+			http.Redirect(w, r, "/login?next="+next(r), http.StatusSeeOther) //nolint:gosec // next is a query value here, and safeNext checks it when it is used
 			return
 		}
 		if err != nil {
