@@ -166,7 +166,11 @@ func (a Action) Run(ctx context.Context, r *Run, in Inputs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.run(ctx, r, v)
+	out, err := a.run(ctx, r, v)
+	if list := reflect.ValueOf(out); list.Kind() == reflect.Slice && list.IsNil() {
+		out = reflect.MakeSlice(list.Type(), 0, 0).Interface() // programs get [] where there is nothing, not null
+	}
+	return out, err
 }
 
 // Check decodes the inputs and throws the result away.
