@@ -44,8 +44,9 @@ func untar(ctx context.Context, archive, dir string) error {
 // tree describes each entry below dir in one line: type, mode, owner, time, links,
 // contents. The top directory itself is left out. Files with one inode share the
 // name of the first; a hard link to something outside of the tree (a file reused
-// from another release) does not show.
-func tree(dir string) (map[string]string, error) {
+// from another release) does not show. Directories younger than made were in no
+// archive, but made on the way to a file: their time is nobody's.
+func tree(dir string, made time.Time) (map[string]string, error) {
 	out := map[string]string{}
 	first := map[inode]string{}
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -61,6 +62,9 @@ func tree(dir string) (map[string]string, error) {
 			return err
 		}
 		line := fmt.Sprintf("%v %v", info.Mode(), info.ModTime().UnixNano())
+		if info.IsDir() && info.ModTime().After(made) {
+			line = fmt.Sprintf("%v -", info.Mode())
+		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
 			line += fmt.Sprintf(" %d:%d", st.Uid, st.Gid)
 		}
