@@ -65,9 +65,6 @@ func (c *CLI) Command() *cobra.Command { return c.root }
 // returns the exit code. When ctx ends, a call under way is asked to stop.
 func (c *CLI) Main(ctx context.Context, args []string) int {
 	c.root.SetArgs(args)
-	c.root.SetIn(c.o.Stdin)
-	c.root.SetOut(c.o.Stdout)
-	c.root.SetErr(c.o.Stderr)
 	err := c.root.ExecuteContext(ctx)
 	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)

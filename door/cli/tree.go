@@ -18,6 +18,10 @@ func (c *CLI) build() {
 		Args: cobra.ArbitraryArgs, RunE: c.group, SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.set.check() },
 	}
+	c.root.SetIn(c.o.Stdin) // before the completion command, which keeps the stream
+	c.root.SetOut(c.o.Stdout)
+	c.root.SetErr(c.o.Stderr)
+	c.helpFlag(c.root)
 	c.set.global(c.root.PersistentFlags(), c.o.Env, c.say)
 	c.root.SetFlagErrorFunc(wrongFlag)
 	c.root.SetUsageTemplate(usageTemplate(c.lang))
@@ -71,8 +75,13 @@ func (c *CLI) groupCommand(parent *cobra.Command, word string, first bool) *cobr
 		short = t.In(c.lang)
 	}
 	cmd := &cobra.Command{Use: word, Short: short, Args: cobra.ArbitraryArgs, RunE: c.group, SuggestionsMinimumDistance: 2}
+	c.helpFlag(cmd)
 	parent.AddCommand(cmd)
 	return cmd
+}
+
+func (c *CLI) helpFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolP("help", "h", false, c.say("show this help", "このヘルプを表示する"))
 }
 
 // group is what a command without an action of its own does: it shows help, or
@@ -107,7 +116,7 @@ func (c *CLI) command(a action.Action) *cobra.Command {
 			return c.call(cmd.Context(), a, values.with(args))
 		},
 	}
-	cmd.Flags().BoolP("help", "h", false, c.say("show this help", "このヘルプを表示する"))
+	c.helpFlag(cmd)
 	for _, f := range a.Fields {
 		if slices.Contains(reserved, f.Name) {
 			panic(fmt.Sprintf("action %q: field %q has the name of a flag that every command has", a.Name, f.Name))
