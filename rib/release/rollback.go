@@ -42,7 +42,7 @@ func (r *service) rollbackTo(ctx context.Context, in rollbackIn) (app plane.Doc[
 				return app, t, nil
 			}
 		}
-		return app, to, fault.NotFound("app " + in.App + " never had release " + in.To).Try("deploy it: kaname release deploy " + in.App + " " + in.To)
+		return app, to, fault.NotFound("release " + in.To + " is not among those that app " + in.App + " had before").Try("deploy it: kaname release deploy " + in.App + " " + in.To)
 	case n == 0:
 		return app, to, fault.NotFound("app " + in.App + " has no earlier release to go back to").Try("see its deploys: kaname release history " + in.App)
 	default:
