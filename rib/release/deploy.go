@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -486,7 +487,29 @@ func (r *service) follow(ctx context.Context, run *action.Run, d *deployment, fu
 		}
 	}
 	<-d.done
+	if errors.Is(d.err, errLetGo) && r.alive() {
+		return r.followRecord(ctx, run, d)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.doc.summary(full), d.err
+}
+
+// followRecord waits for the end of a deploy that went on under another lease.
+func (r *service) followRecord(ctx context.Context, run *action.Run, d *deployment) (deployOut, error) {
+	run.Note("the lease was lost; whoever has it next goes on with the deploy: " + d.err.Error())
+	for c, err := range r.deploys().Watch(ctx, d.doc.key()) {
+		if err == nil && !c.Ready && c.Value.State != deployRunning {
+			out := c.Value.summary(r.wireOf(ctx, &c.Value))
+			return out, verdict(&out, nil)
+		}
+	}
+	return deployOut{}, d.err
+}
+
+// alive reports whether the rib is not stopping.
+func (r *service) alive() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.life != nil && r.life.Err() == nil
 }

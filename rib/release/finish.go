@@ -153,7 +153,7 @@ func (d *deployment) prune(ctx context.Context) {
 	}
 	in := site.PruneIn{App: d.doc.App, Root: d.doc.Settings.Root, Keep: d.doc.Settings.Keep}
 	d.mu.Unlock()
-	d.call(ctx, site.CommandPrune, hosts, in, func(host string, _ json.RawMessage, f *fault.Fault) {
+	d.call(ctx, site.CommandPrune, hosts, in, 0, func(host string, _ json.RawMessage, f *fault.Fault) {
 		if f != nil {
 			d.r.node.Log.Warn("old releases are not removed", "on", host, "app", in.App, "err", f)
 		}

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -82,8 +83,8 @@ func TestWanted(t *testing.T) {
 	if got := versions(); got != "1 | 2" {
 		t.Errorf("after going back: %s", got)
 	}
-	for range 2 * maxEarlier {
-		a.want(target{Version: "x" + versions()}, false)
+	for i := range 2 * maxEarlier {
+		a.want(target{Version: fmt.Sprint("x", i)}, false)
 	}
 	if len(a.Earlier) != maxEarlier {
 		t.Errorf("%d earlier ones are kept", len(a.Earlier))

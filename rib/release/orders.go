@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -17,29 +18,73 @@ import (
 )
 
 // silence is how long a host may be silent before it counts as lost, and patience how
-// long a lost one may take to come back while a release is staged.
+// long a lost one may take to come back while a release is staged; a third of that in
+// the other steps, in which others wait for it.
 const (
 	silence  = 15 * time.Second
 	patience = time.Minute
 )
 
 // call sends a command to hosts under the lease; each host ends with exactly one call
-// of last.
-func (d *deployment) call(ctx context.Context, command string, hosts []string, in any, last func(host string, result json.RawMessage, f *fault.Fault)) {
-	spec := plane.CallSpec{Command: command, Hosts: hosts, In: in, Timeout: silence, Lease: d.lease, Actor: d.actor}
-	for f := range d.r.node.Plane.Call(ctx, spec) {
-		if f.Last() {
-			if f.Fault != nil && ctx.Err() != nil { // it was told to stop, and may have done it all the same
-				told := *f.Fault
-				told.Kind = fault.KindCanceled
-				f.Fault = &told
-			}
-			last(f.Host, f.Result, f.Fault)
+// of last, and these do not overlap. A host that is lost meanwhile may take so long to
+// come back, and then is told again: commands are idempotent.
+func (d *deployment) call(ctx context.Context, command string, hosts []string, in any, wait time.Duration, last func(host string, result json.RawMessage, f *fault.Fault)) {
+	var mu sync.Mutex // held while last is called
+	end := func(f plane.Frame) {
+		if f.Fault != nil && ctx.Err() != nil { // it was told to stop, and may have done it all the same
+			told := *f.Fault
+			told.Kind = fault.KindCanceled
+			f.Fault = &told
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		last(f.Host, f.Result, f.Fault)
+	}
+	if d.transient {
+		wait = 0 // the next look of the converger is soon enough
+	}
+	var lost sync.WaitGroup
+	defer lost.Wait()
+	for f := range d.send(ctx, command, hosts, in) {
+		if f.Fault != nil && silent(f.Fault) && ctx.Err() == nil && wait > 0 {
+			lost.Go(func() { end(d.again(ctx, command, in, wait, f)) })
 			continue
 		}
-		p := site.Decode(f.Progress)
-		d.hub.say(action.Event{Host: f.Host, Step: p.Step, State: action.StateRunning, Done: p.Done, Total: p.Total, Unit: p.Unit, Text: p.Text})
+		end(f)
 	}
+}
+
+// send sends a command once, and yields the last frames; progress is told.
+func (d *deployment) send(ctx context.Context, command string, hosts []string, in any) iter.Seq[plane.Frame] {
+	return func(yield func(plane.Frame) bool) {
+		spec := plane.CallSpec{Command: command, Hosts: hosts, In: in, Timeout: silence, Lease: d.lease, Actor: d.actor}
+		for f := range d.r.node.Plane.Call(ctx, spec) {
+			if f.Last() {
+				if !yield(f) {
+					return
+				}
+				continue
+			}
+			p := site.Decode(f.Progress)
+			d.hub.say(action.Event{Host: f.Host, Step: p.Step, State: action.StateRunning, Done: p.Done, Total: p.Total, Unit: p.Unit, Text: p.Text})
+		}
+	}
+}
+
+// again waits for a lost host to come back and tells it once more.
+func (d *deployment) again(ctx context.Context, command string, in any, wait time.Duration, was plane.Frame) plane.Frame {
+	d.note(was.Host, "wait", action.StateRunning, fmt.Sprintf("host %s is lost, waiting %s for it: %s", was.Host, wait, was.Fault))
+	within, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for d.r.awaitAlive(within, was.Host) {
+		for f := range d.send(ctx, command, []string{was.Host}, in) {
+			was = f
+		}
+		if was.Fault == nil || !silent(was.Fault) {
+			break
+		}
+	}
+	return was
 }
 
 // silent reports whether a fault says that nothing is known of what the host did.
@@ -74,11 +119,7 @@ func (d *deployment) stageAll(ctx context.Context, o rollout.Order) error {
 			continue
 		}
 		wg.Go(func() {
-			d.call(ctx, site.CommandStage, hosts, g.in, func(host string, result json.RawMessage, f *fault.Fault) {
-				if f != nil && silent(f) && ctx.Err() == nil {
-					wg.Go(func() { d.staged(host, d.again(ctx, host, g.in, f)) })
-					return
-				}
+			d.call(ctx, site.CommandStage, hosts, g.in, d.r.patience, func(host string, result json.RawMessage, f *fault.Fault) {
 				d.staged(host, answer[site.Staged](result, f))
 			})
 		})
@@ -103,27 +144,6 @@ func answer[T any](raw json.RawMessage, f *fault.Fault) (r reply[T]) {
 		}
 	}
 	return r
-}
-
-// again waits for a lost host to come back and stages there once more; what it has
-// fetched already it still has.
-func (d *deployment) again(ctx context.Context, host string, in site.StageIn, why *fault.Fault) reply[site.Staged] {
-	d.note(host, "stage", action.StateRunning, "host "+host+" is lost, waiting for it: "+why.Error())
-	within, cancel := context.WithTimeout(ctx, d.r.patience)
-	defer cancel()
-	for {
-		if !d.r.awaitAlive(within, host) {
-			return reply[site.Staged]{err: why}
-		}
-		spec := plane.CallSpec{Command: site.CommandStage, In: in, Timeout: silence, Lease: d.lease, Actor: d.actor}
-		out, err := plane.CallOne[site.Staged](ctx, d.r.node.Plane, host, spec, func(raw json.RawMessage) {
-			p := site.Decode(raw)
-			d.hub.say(action.Event{Host: host, Step: p.Step, State: action.StateRunning, Done: p.Done, Total: p.Total, Unit: p.Unit, Text: p.Text})
-		})
-		if err == nil || !silent(fault.Of(err)) || within.Err() != nil {
-			return reply[site.Staged]{out, fault.Of(err)}
-		}
-	}
 }
 
 // awaitAlive waits until a host that was lost is heard of and serves the command.
@@ -189,7 +209,7 @@ func (d *deployment) root() string { return d.doc.Settings.Root }
 // activateAll makes the release live on the hosts of a wave.
 func (d *deployment) activateAll(ctx context.Context, o rollout.Order) {
 	in := site.ActivateIn{App: d.doc.App, Root: d.root(), Activation: d.activation(o.Wave)}
-	d.call(ctx, site.CommandActivate, o.Hosts, in, func(host string, raw json.RawMessage, f *fault.Fault) {
+	d.call(ctx, site.CommandActivate, o.Hosts, in, d.r.patience/3, func(host string, raw json.RawMessage, f *fault.Fault) {
 		a := answer[activate.Outcome](raw, f)
 		d.evidence(host, rollout.Activates, a.err, false)
 		if a.err != nil {
@@ -208,7 +228,7 @@ func (d *deployment) activateAll(ctx context.Context, o rollout.Order) {
 // healthAll asks the hosts of a wave whether they are well.
 func (d *deployment) healthAll(ctx context.Context, o rollout.Order) {
 	in := site.HealthIn{App: d.doc.App, Root: d.root(), Activation: d.activation(o.Wave), Health: d.doc.Settings.Health}
-	d.call(ctx, site.CommandHealth, o.Hosts, in, func(host string, raw json.RawMessage, f *fault.Fault) {
+	d.call(ctx, site.CommandHealth, o.Hosts, in, d.r.patience/3, func(host string, raw json.RawMessage, f *fault.Fault) {
 		a := answer[site.Well](raw, f)
 		d.evidence(host, rollout.Checks, a.err, true)
 		if a.err != nil {
@@ -224,7 +244,7 @@ func (d *deployment) rollbackAll(ctx context.Context, o rollout.Order) {
 	x := d.activation(o.Wave)
 	x.ID += ".back"
 	in := site.RollbackIn{App: d.doc.App, Root: d.root(), From: d.doc.Version, Activation: x}
-	d.call(ctx, site.CommandRollback, o.Hosts, in, func(host string, raw json.RawMessage, f *fault.Fault) {
+	d.call(ctx, site.CommandRollback, o.Hosts, in, d.r.patience/3, func(host string, raw json.RawMessage, f *fault.Fault) {
 		a := answer[activate.Outcome](raw, f)
 		d.evidence(host, rollout.TakesBack, a.err, false)
 		if a.err != nil {

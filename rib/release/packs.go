@@ -174,7 +174,7 @@ func (r *service) seed(ctx context.Context, d *deployment, seeds []string, ids [
 	if len(seeds) == 0 {
 		return
 	}
-	d.call(ctx, site.CommandSeed, seeds, site.SeedIn{Packs: ids, Hosts: hosts}, func(host string, _ json.RawMessage, f *fault.Fault) {
+	d.call(ctx, site.CommandSeed, seeds, site.SeedIn{Packs: ids, Hosts: hosts}, 0, func(host string, _ json.RawMessage, f *fault.Fault) {
 		if f != nil { // others have it too
 			r.node.Log.Warn("a host that has the pack does not give it", "peer", host, "err", f)
 		}

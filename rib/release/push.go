@@ -72,8 +72,8 @@ var (
 
 // name fills in app and version from a file's name, and the time where that has none.
 func (n *naming) name(file string, now time.Time) error {
+	file, _, _ = strings.Cut(file, "?") // of an address
 	base := archiveExt.ReplaceAllString(path.Base(strings.ReplaceAll(file, `\`, "/")), "")
-	base, _, _ = strings.Cut(base, "?")
 	app, version := base, ""
 	if m := versionPart.FindStringSubmatch(base); m != nil {
 		app, version = m[1], m[2]

@@ -13,22 +13,39 @@ import (
 // Serve offers the commands on the plane.
 func (s *Site) Serve(p *plane.Plane) error {
 	for _, err := range []error{
-		plane.Serve(p, CommandInventory, 1, s.inventory),
-		plane.Serve(p, CommandStage, 1, s.stage),
-		plane.Serve(p, CommandSeed, 1, s.seed),
-		plane.Serve(p, CommandActivate, 1, s.activate),
-		plane.Serve(p, CommandHealth, 1, s.health),
-		plane.Serve(p, CommandRollback, 1, s.rollback),
-		plane.Serve(p, CommandPrune, 1, s.prune),
-		plane.Serve(p, CommandRemove, 1, s.remove),
-		plane.Serve(p, CommandVerify, 1, s.verify),
-		plane.Serve(p, CommandLines, 1, s.lines),
+		plane.Serve(p, CommandInventory, 1, own(s.inventory)),
+		plane.Serve(p, CommandStage, 1, own(s.stage)),
+		plane.Serve(p, CommandSeed, 1, own(s.seed)),
+		plane.Serve(p, CommandActivate, 1, own(s.activate)),
+		plane.Serve(p, CommandHealth, 1, own(s.health)),
+		plane.Serve(p, CommandRollback, 1, own(s.rollback)),
+		plane.Serve(p, CommandPrune, 1, own(s.prune)),
+		plane.Serve(p, CommandRemove, 1, own(s.remove)),
+		plane.Serve(p, CommandVerify, 1, own(s.verify)),
+		plane.Serve(p, CommandLines, 1, own(s.lines)),
 	} {
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// own marks the faults of a command as the host's own answer. The kinds by which a core
+// knows that it has heard nothing, and asks again, are left to the plane: a hook that
+// took too long must not run a second time because of its kind.
+func own[In, Out any](do func(context.Context, *plane.Call, In) (Out, error)) func(context.Context, *plane.Call, In) (Out, error) {
+	return func(ctx context.Context, c *plane.Call, in In) (Out, error) {
+		out, err := do(ctx, c, in)
+		if err == nil || ctx.Err() != nil {
+			return out, err
+		}
+		f := *fault.Of(err)
+		if f.Kind == fault.KindTimeout || f.Kind == fault.KindUnavailable {
+			f.Kind = fault.KindInternal
+		}
+		return out, &f
+	}
 }
 
 // prepare fills in what only the host decides about an activation, and refuses what it
