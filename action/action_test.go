@@ -173,14 +173,16 @@ func TestWrongDeclarationsPanic(t *testing.T) {
 		"kind": func() {
 			action.New("a", "Do", action.Reads, func(context.Context, *action.Run, struct {
 				X float64 `name:"x" help:"x"`
-			}) (struct{}, error) {
+			},
+			) (struct{}, error) {
 				return struct{}{}, nil
 			})
 		},
 		"default": func() {
 			action.New("a", "Do", action.Reads, func(context.Context, *action.Run, struct {
 				X int `name:"x" help:"x" default:"many"`
-			}) (struct{}, error) {
+			},
+			) (struct{}, error) {
 				return struct{}{}, nil
 			})
 		},

@@ -47,7 +47,7 @@ func Of(err error) *Fault {
 		return nil
 	}
 	if f, ok := errors.AsType[*Fault](err); ok {
-		if err == error(f) {
+		if errors.Is(err, error(f)) {
 			return f
 		}
 		// Wrapped on the way up: keep the whole text, the inner kind and the remedy in

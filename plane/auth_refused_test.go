@@ -43,7 +43,7 @@ func TestRefusalsAreGathered(t *testing.T) {
 			down = i > 20 && i < 30
 			mu.Unlock()
 			for j := range 1000 {
-				r.add(attempt{Host: "web1", What: "publish", Subject: fmt.Sprint(j)})
+				r.add(attempt{Host: "web1", What: "publish", Subject: strconv.Itoa(j)})
 				r.add(attempt{Remote: fmt.Sprintf("192.0.2.%d:%d", i, j), What: "connection", Subject: "no certificate"})
 				sent += 2
 			}

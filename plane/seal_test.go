@@ -413,7 +413,7 @@ func BenchmarkCreate(b *testing.B) {
 	p := planetest.Open(b, plane.Options{Host: "core", Log: slog.New(slog.DiscardHandler)})
 	docs := plane.Documents[note](p, "notes")
 	for i := 0; b.Loop(); i++ {
-		if _, err := docs.Create(b.Context(), fmt.Sprint(i), note{Text: strings.Repeat("x", 200)}); err != nil {
+		if _, err := docs.Create(b.Context(), strconv.Itoa(i), note{Text: strings.Repeat("x", 200)}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -88,9 +89,7 @@ func OpenAPI(c action.Catalog, version string) ([]byte, error) {
 			paths["/v1/actions/"+a.ID()] = map[string]any{"post": operation(a)}
 		}
 	}
-	for path, what := range fixedPaths {
-		paths[path] = what
-	}
+	maps.Copy(paths, fixedPaths)
 	return json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{

@@ -142,7 +142,7 @@ func TestSessions(t *testing.T) {
 	}
 	limited := false
 	for n := range 8 {
-		body := readAll(t, signIn("guess"+fmt.Sprint(n)))
+		body := readAll(t, signIn("guess"+strconv.Itoa(n)))
 		limited = limited || strings.Contains(body, "too many")
 	}
 	if !limited {
@@ -217,7 +217,8 @@ func TestFaultBeforeTheUploadEnds(t *testing.T) {
 	big := func() io.Reader { return io.LimitReader(zeros{}, 300<<20) }
 	take := action.New("test take", "Take a file", action.Changes, func(_ context.Context, _ *action.Run, in struct {
 		File action.File `name:"file" required:"" help:"a file"`
-	}) (struct{}, error) {
+	},
+	) (struct{}, error) {
 		_, _ = io.ReadFull(in.File.Reader, make([]byte, 1<<16))
 		return struct{}{}, fault.Corrupt("archive is none")
 	})

@@ -145,11 +145,11 @@ func (r *run) end(result json.RawMessage, err error, now time.Time) {
 func (r *run) since(after uint64) (lines []Line, ended bool, more <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := len(r.lines) - 1; i >= 0; i-- {
-		if seq := r.lines[i].Seq; seq != 0 && seq <= after {
+	for _, v := range slices.Backward(r.lines) {
+		if seq := v.Seq; seq != 0 && seq <= after {
 			break
 		} else if seq != 0 {
-			lines = append(lines, r.lines[i])
+			lines = append(lines, v)
 		}
 	}
 	slices.Reverse(lines)

@@ -143,7 +143,7 @@ func (c *CLI) inputs(a action.Action, t *texts) (in action.Inputs, closeAll func
 
 func (c *CLI) openFile(f action.Field, given []string) (action.File, error) {
 	if len(given) > 1 {
-		return action.File{}, fault.Invalid(f.Name + ": given " + fmt.Sprint(len(given)) + " times, takes one file")
+		return action.File{}, fault.Invalid(f.Name + ": given " + strconv.Itoa(len(given)) + " times, takes one file")
 	}
 	path := given[0]
 	if path == "-" {

@@ -68,7 +68,10 @@ func (p *Page) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 func (p *Page) Go(url string) { p.t.Helper(); p.do("go to "+url, chromedp.Navigate(url)) }
 
 // See waits until the element is visible.
-func (p *Page) See(css string) { p.t.Helper(); p.do("see "+css, chromedp.WaitVisible(chromedp.CSS(css))) }
+func (p *Page) See(css string) {
+	p.t.Helper()
+	p.do("see "+css, chromedp.WaitVisible(chromedp.CSS(css)))
+}
 
 // Click clicks the element.
 func (p *Page) Click(css string) { p.t.Helper(); p.do("click "+css, chromedp.Click(chromedp.CSS(css))) }

@@ -103,7 +103,7 @@ func TestAnyDamageIsSeen(t *testing.T) {
 			t.Fatalf("%s: more than one record lost: %q", what, got)
 		}
 	}
-	for i := range len(whole) {
+	for i := range whole {
 		flipped := slices.Clone(whole)
 		flipped[i] ^= 1 << (i % 8)
 		try(fmt.Sprintf("flip at %d", i), flipped, true)
@@ -112,7 +112,7 @@ func TestAnyDamageIsSeen(t *testing.T) {
 		}
 	}
 	size := len(whole) / 5
-	for i := range len(whole) {
+	for i := range whole {
 		try(fmt.Sprintf("cut at %d", i), whole[:i], i%size != 0)
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,10 +118,8 @@ func Name(c *x509.Certificate) (string, error) {
 // RoleOf returns the role that a certificate grants. It does not verify the
 // certificate.
 func RoleOf(c *x509.Certificate) Role {
-	for _, n := range c.DNSNames {
-		if n == CoreName {
-			return RoleCore
-		}
+	if slices.Contains(c.DNSNames, CoreName) {
+		return RoleCore
 	}
 	return RoleAgent
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -138,7 +139,7 @@ func (d *deployment) give(ctx context.Context, o rollout.Order) error {
 	d.mu.Unlock()
 	switch o.Do {
 	case rollout.Stages:
-		d.note("", "stage", action.StateRunning, fmt.Sprintf("staging on %s", count(len(o.Hosts), "host")))
+		d.note("", "stage", action.StateRunning, "staging on "+count(len(o.Hosts), "host"))
 		return d.stageAll(ctx, o)
 	case rollout.Activates:
 		if err := d.pause(ctx, o); err != nil {
@@ -222,9 +223,7 @@ func (d *deployment) save(ctx context.Context) error {
 	doc := d.doc
 	doc.Rollout.Hosts = append([]rollout.Host(nil), doc.Rollout.Hosts...)
 	doc.Hosts = map[string]hostResult{}
-	for k, v := range d.doc.Hosts {
-		doc.Hosts[k] = v
-	}
+	maps.Copy(doc.Hosts, d.doc.Hosts)
 	d.mu.Unlock()
 	_, err := d.r.deploys().Update(ctx, doc.key(), func(was *deployDoc) error {
 		if was.Abort != nil {

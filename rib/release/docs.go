@@ -1,6 +1,7 @@
 package release
 
 import (
+	"slices"
 	"time"
 
 	"kaname.dev/kaname/rib/release/activate"
@@ -55,8 +56,8 @@ const maxEarlier = 20
 // want makes a release the wanted one; back forgets the later ones.
 func (d *appDoc) want(t target, back bool) {
 	if back {
-		for i := len(d.Earlier) - 1; i >= 0; i-- {
-			if d.Earlier[i].Version == t.Version {
+		for i, v := range slices.Backward(d.Earlier) {
+			if v.Version == t.Version {
 				d.Earlier = d.Earlier[:i]
 				d.Wanted = &t
 				return

@@ -116,14 +116,16 @@ func sentence(o *deployOut) string {
 	if o.State == deployFailed {
 		text = fmt.Sprintf("deploy of %s %s failed: %s", o.App, o.Version, o.Reason)
 	}
+	var textSb119 strings.Builder
 	for _, c := range []struct {
 		n    int
 		what string
 	}{{o.RolledBack, "rolled back"}, {o.Absent, "off, to catch up"}, {o.Lost, "lost"}} {
 		if c.n > 0 {
-			text += fmt.Sprintf(", %d %s", c.n, c.what)
+			textSb119.WriteString(fmt.Sprintf(", %d %s", c.n, c.what))
 		}
 	}
+	text += textSb119.String()
 	return text
 }
 

@@ -218,9 +218,11 @@ func (d *deployment) activateAll(ctx context.Context, o rollout.Order) {
 		}
 		d.result(host, func(h *hostResult) { h.Switch = a.out.Switch })
 		text := d.doc.Version + " is live"
+		var textSb221 strings.Builder
 		for _, w := range a.out.Warnings {
-			text += "; " + w
+			textSb221.WriteString("; " + w)
 		}
+		text += textSb221.String()
 		d.note(host, "live", action.StateDone, text)
 	})
 }

@@ -67,7 +67,7 @@ func (r *service) planRollback(ctx context.Context, in rollbackIn) (action.Plan,
 	p := action.Plan{
 		Summary: fmt.Sprintf("take %s back from %s to %s on %s, all at once", in.App, from, to.Version, count(len(f.There), "host")),
 		Steps:   []action.Step{{What: "switch current to " + to.Version + " on " + someOf(fleet.Names(f.There), 12)}},
-		Ground:  fmt.Sprintf("%d", app.Revision),
+		Ground:  strconv.FormatUint(app.Revision, 10),
 	}
 	p.Steps = append(p.Steps, describe(&settings{Hooks: app.Value.Settings.Hooks})...)
 	lacking := 0
@@ -78,10 +78,10 @@ func (r *service) planRollback(ctx context.Context, in rollbackIn) (action.Plan,
 		}
 	}
 	if lacking > 0 {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("%s lack it and have to fetch it first", count(lacking, "host")))
+		p.Warnings = append(p.Warnings, count(lacking, "host")+" lack it and have to fetch it first")
 	}
 	if n := len(f.Off); n > 0 {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("%s off or drained, to follow on return", count(n, "host")))
+		p.Warnings = append(p.Warnings, count(n, "host")+" off or drained, to follow on return")
 	}
 	return p, nil
 }

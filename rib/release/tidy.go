@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -257,8 +258,8 @@ func (r *service) removeAll(ctx context.Context, run *action.Run, in which, doc 
 	}
 	_, err = r.apps().Update(ctx, in.App, func(a *appDoc) error {
 		a.App = in.App
-		for i := len(a.Earlier) - 1; i >= 0; i-- {
-			if a.Earlier[i].Version == in.Version {
+		for i, v := range slices.Backward(a.Earlier) {
+			if v.Version == in.Version {
 				a.Earlier = append(a.Earlier[:i], a.Earlier[i+1:]...)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"kaname.dev/kaname/action"
@@ -115,7 +116,7 @@ func wait(ctx context.Context, r *action.Run, in WaitIn) (Waited, error) {
 			return Waited{n}, ctx.Err()
 		case <-t.C:
 		}
-		r.Say(action.Event{Host: "web1", Step: "tick", State: action.StateRunning, Done: int64(n), Total: int64(in.Ticks), Text: fmt.Sprint(n)})
+		r.Say(action.Event{Host: "web1", Step: "tick", State: action.StateRunning, Done: int64(n), Total: int64(in.Ticks), Text: strconv.Itoa(n)})
 		if n == in.Ticks {
 			r.Say(action.Event{Host: "web1", Step: "tick", State: action.StateDone})
 			return Waited{n}, nil
@@ -137,7 +138,7 @@ type Counted struct {
 }
 
 func (c *Counter) plan(_ context.Context, in CountIn) (action.Plan, error) {
-	p := action.Plan{Summary: fmt.Sprintf("count from %d to %d", c.N, c.N+in.By), Ground: fmt.Sprint(c.N)}
+	p := action.Plan{Summary: fmt.Sprintf("count from %d to %d", c.N, c.N+in.By), Ground: strconv.Itoa(c.N)}
 	if in.By != 0 {
 		p.Steps = []action.Step{{Host: "web1", What: fmt.Sprintf("add %d", in.By)}}
 	}

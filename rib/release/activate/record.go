@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"kaname.dev/kaname/fault"
@@ -70,9 +71,9 @@ func (h *history) push(s Step, back bool) {
 
 // before returns the version that was live before the given one; empty for none.
 func (h *history) before(version string) string {
-	for i := len(h.Steps) - 1; i >= 0; i-- {
-		if h.Steps[i].Version != version {
-			return h.Steps[i].Version
+	for _, v := range slices.Backward(h.Steps) {
+		if v.Version != version {
+			return v.Version
 		}
 	}
 	return ""

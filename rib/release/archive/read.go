@@ -138,7 +138,7 @@ func (a *Reader) locate(err error) error {
 	}
 	place := "archive " + a.name
 	if a.now != "" {
-		place += fmt.Sprintf(": entry %s", quote(a.now))
+		place += ": entry " + quote(a.now)
 	}
 	if a.flat != nil && a.flat.n > 0 {
 		place += fmt.Sprintf(" (near byte %d of the tar)", a.flat.n)

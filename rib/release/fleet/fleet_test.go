@@ -113,7 +113,7 @@ func TestChooseBasesKeepsItsBounds(t *testing.T) {
 		known := map[manifest.Digest]*manifest.Manifest{}
 		var ids []manifest.Digest
 		for i := range 8 {
-			m := of(fmt.Sprint(i), "a x 100", fmt.Sprintf("b v%d %d", i, 50+i), "c z 100")
+			m := of(strconv.Itoa(i), "a x 100", fmt.Sprintf("b v%d %d", i, 50+i), "c z 100")
 			known[m.ID()] = m
 			ids = append(ids, m.ID())
 		}

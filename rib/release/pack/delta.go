@@ -2,6 +2,7 @@ package pack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -239,7 +240,7 @@ func (d *deltaBuilder) read(b []byte, p part) error {
 		_, err = io.ReadFull(f, b)
 	}
 	if err == nil && p.n == o.Size && manifest.Sum(b) != o.Digest {
-		err = fmt.Errorf("it was changed since it was unpacked")
+		err = errors.New("it was changed since it was unpacked")
 	}
 	if err != nil {
 		return fail(err)

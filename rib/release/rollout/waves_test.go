@@ -60,7 +60,12 @@ func TestParseWavesRefuses(t *testing.T) {
 
 func TestSpreadTakesTurnsAmongPlaces(t *testing.T) {
 	got := Spread([]Place{
-		{"a1", "tokyo/r1"}, {"a2", "tokyo/r1"}, {"a3", "tokyo/r2"}, {"b1", "osaka/r9"}, {"b2", "osaka/r9"}, {"c", ""},
+		{"a1", "tokyo/r1"},
+		{"a2", "tokyo/r1"},
+		{"a3", "tokyo/r2"},
+		{"b1", "osaka/r9"},
+		{"b2", "osaka/r9"},
+		{"c", ""},
 		{"d1", "tokyo-2/r1"},
 	})
 	want := "c b1 a1 d1 b2 a3 a2"

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -147,9 +148,7 @@ func (s *Site) known() map[string]string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n, root := range s.roots {
-		out[n] = root
-	}
+	maps.Copy(out, s.roots)
 	return out
 }
 

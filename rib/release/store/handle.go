@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"sync"
 
@@ -22,14 +23,15 @@ import (
 // it is removed or the store is closed, everything is answered with a NotFound fault.
 type Pack struct {
 	s       *Store
+	dir     string // under the store's
 	id      manifest.Digest
 	index   *pack.Index
 	text    []byte // the index as it travels
 	offsets []int64
-	data    *os.File
-	journal *os.File
 
 	mu      sync.Mutex // guards the fields below
+	data    *os.File   // opened when it is needed first
+	journal *os.File   // open while chunks come
 	have    *bitset.BitSet
 	count   int
 	changed chan struct{} // closed at the next change of have
@@ -137,7 +139,11 @@ func (p *Pack) Put(ctx context.Context, chunk int, wire []byte) error {
 		return nil
 	}
 	// Two who put the same chunk at once write the same bytes to the same place.
-	if _, err := p.data.WriteAt(wire, p.offsets[chunk]); err != nil {
+	f, err := p.file()
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(wire, p.offsets[chunk]); err != nil {
 		return p.s.full(fmt.Errorf("write pack %s: %w", p.id.Short(), err))
 	}
 	return p.came(chunk)
@@ -167,7 +173,11 @@ func (p *Pack) came(chunk int) error {
 
 // seal syncs a complete pack and notes in the journal that it is.
 func (p *Pack) seal() error {
-	if err := p.data.Sync(); err != nil {
+	f, err := p.file()
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
 		return p.s.full(fmt.Errorf("sync pack %s: %w", p.id.Short(), err))
 	}
 	p.mu.Lock()
@@ -178,16 +188,43 @@ func (p *Pack) seal() error {
 	if err := p.record(journalAll); err != nil {
 		return err
 	}
-	if err := p.journal.Sync(); err != nil {
+	err = errors.Join(p.journal.Sync(), p.journal.Close())
+	p.journal = nil
+	if err != nil {
 		return fmt.Errorf("sync journal of pack %s: %w", p.id.Short(), err)
 	}
 	return nil
+}
+
+// file returns the data, which are opened when they are needed first: a store may hold
+// more packs than a process may have files.
+func (p *Pack) file() (*os.File, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.removed {
+		return nil, p.gone()
+	}
+	if p.data == nil {
+		f, err := p.s.root.OpenFile(path.Join(p.dir, "data"), os.O_RDWR, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open pack %s: %w", p.id.Short(), err)
+		}
+		p.data = f
+	}
+	return p.data, nil
 }
 
 // record appends to the journal; p.mu is held.
 func (p *Pack) record(number uint32) error {
 	if p.removed {
 		return p.gone()
+	}
+	if p.journal == nil {
+		f, err := p.s.root.OpenFile(path.Join(p.dir, "have"), os.O_RDWR, 0)
+		if err != nil {
+			return fmt.Errorf("open journal of pack %s: %w", p.id.Short(), err)
+		}
+		p.journal = f
 	}
 	if _, err := p.journal.WriteAt(appendRecord(nil, p.id, number), p.written); err != nil {
 		return p.s.full(fmt.Errorf("write journal of pack %s: %w", p.id.Short(), err))
@@ -221,7 +258,11 @@ func (p *Pack) read(chunk int, buf []byte) ([]byte, error) {
 	c := &p.index.Chunks[chunk]
 	from := len(buf)
 	buf = slices.Grow(buf, c.Size)[:from+c.Size]
-	_, err := p.data.ReadAt(buf[from:], p.offsets[chunk])
+	f, err := p.file()
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.ReadAt(buf[from:], p.offsets[chunk])
 	switch {
 	case errors.Is(err, os.ErrClosed):
 		return nil, p.gone()
@@ -303,5 +344,11 @@ func (p *Pack) close() error {
 	}
 	p.removed = true
 	p.announce()
-	return errors.Join(p.data.Close(), p.journal.Close())
+	var errs []error
+	for _, f := range []*os.File{p.data, p.journal} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -146,7 +146,9 @@ type work struct {
 	s    *Store
 	dir  string
 	room *Reservation
-	size int64 // bytes written so far
+	size int64 // bytes of the file
+
+	spent int64 // the most that the file ever had
 }
 
 // workStep is how much room is taken at a time.
@@ -180,6 +182,8 @@ func (w *work) Write(b []byte) (int, error) {
 	}
 	n, err := w.File.Write(b)
 	w.size += int64(n)
+	w.room.Spend(w.size - w.spent)
+	w.spent = max(w.spent, w.size)
 	return n, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -83,7 +84,7 @@ func TestStates(t *testing.T) {
 	s := open(t, dir, clock)
 	var r [5]store.Release
 	for i := range r {
-		r[i] = ingest(t, s, fmt.Sprint(i), []file{{"f", fmt.Appendf(nil, "%d", i)}})
+		r[i] = ingest(t, s, strconv.Itoa(i), []file{{"f", fmt.Appendf(nil, "%d", i)}})
 	}
 	mark := func(i int, state store.State) {
 		t.Helper()

@@ -128,7 +128,7 @@ func (s *Store) adopt(o Opaque, m *manifest.Manifest, replace bool) (Opaque, err
 	}
 	s.mu.Lock()
 	was, ok := s.opaque[o.Name]
-	err := error(nil)
+	var err error
 	switch {
 	case ok && !replace:
 		err = opaqueTaken(o.Name)
@@ -236,7 +236,7 @@ func (r opaqueReader) Close() error { r.c.Close(); return nil }
 func (s *Store) DeleteOpaque(name string) error {
 	s.mu.Lock()
 	o, ok := s.opaque[name]
-	err := error(nil)
+	var err error
 	if ok {
 		delete(s.opaque, name)
 		err = s.dropLocked(opaqueFile(name))

@@ -71,16 +71,10 @@ func (s *Store) openPack(ctx context.Context, dir string) (*Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pack{s: s, id: manifest.Sum(text), index: x, text: text, offsets: offsets(x), changed: make(chan struct{})}
-	if p.data, err = s.root.OpenFile(path.Join(dir, "data"), os.O_RDWR, 0); err != nil {
-		return nil, err
-	}
-	if p.journal, err = s.root.OpenFile(path.Join(dir, "have"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, errors.Join(err, p.data.Close())
-	}
-	st, err := replay(p.journal, p.id, len(x.Chunks))
+	p := &Pack{s: s, dir: dir, id: manifest.Sum(text), index: x, text: text, offsets: offsets(x), changed: make(chan struct{})}
+	st, err := p.replay()
 	if err != nil {
-		return nil, errors.Join(err, p.close())
+		return nil, err
 	}
 	p.have, p.written, p.count = st.have, st.size, int(st.have.Count()) //nolint:gosec // below MaxChunks
 	if st.sealed || !s.reboot {
@@ -94,6 +88,19 @@ func (s *Store) openPack(ctx context.Context, dir string) (*Pack, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
+}
+
+// replay reads the journal, and makes sure that the data are there.
+func (p *Pack) replay() (st state, err error) {
+	if _, err := p.s.root.Stat(path.Join(p.dir, "data")); err != nil {
+		return st, err
+	}
+	f, err := p.s.root.OpenFile(path.Join(p.dir, "have"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return st, err
+	}
+	st, err = replay(f, p.id, len(p.index.Chunks))
+	return st, errors.Join(err, f.Close())
 }
 
 // offsets returns where each chunk is in the data file.
@@ -137,6 +144,7 @@ func (s *Store) Receive(ctx context.Context, index []byte) (*Pack, error) {
 	if err := errors.Join(allocate(f, x.Wire()), f.Close()); err != nil {
 		return nil, s.full(fmt.Errorf("allocate pack %s: %w", id.Short(), err))
 	}
+	room.Spend(x.Wire())
 	return s.admit(ctx, dir, index, nil, room)
 }
 
@@ -182,9 +190,8 @@ func (s *Store) admit(ctx context.Context, dir string, index, journal []byte, ro
 		return nil, errors.Join(fmt.Errorf("open pack: %w", err), s.root.RemoveAll(to))
 	}
 	s.packs[id] = p
-	s.reserved -= room.n
 	s.used += p.space()
-	room.n = 0
+	room.release()
 	return p, nil
 }
 

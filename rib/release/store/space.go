@@ -17,8 +17,9 @@ const floorMax = 1 << 30
 // Reservation is room that nobody else gets until it is released. It is safe for
 // concurrent use.
 type Reservation struct {
-	s *Store
-	n int64 // guarded by s.mu
+	s     *Store
+	n     int64 // bytes set aside; guarded by s.mu
+	spent int64 // of them, those that are on the disk by now; guarded by s.mu
 }
 
 // Reserve sets room for so many bytes aside, on the store's file system. A Full fault
@@ -45,8 +46,24 @@ func (r *Reservation) Grow(bytes int64) error {
 func (r *Reservation) Release() {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	r.release()
+}
+
+// release is Release with s.mu held.
+func (r *Reservation) release() {
 	r.s.reserved -= r.n
-	r.n = 0
+	r.s.unspent -= r.n - r.spent
+	r.n, r.spent = 0, 0
+}
+
+// Spend notes that so many of the bytes were written, so that they do not count twice:
+// as set aside, and as no longer free on the disk.
+func (r *Reservation) Spend(bytes int64) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	bytes = min(bytes, r.n-r.spent)
+	r.spent += bytes
+	r.s.unspent -= bytes
 }
 
 func (s *Store) take(bytes int64) error {
@@ -66,12 +83,13 @@ func (s *Store) take(bytes int64) error {
 	if floor == 0 {
 		floor = min(space.Total/20, floorMax)
 	}
-	if free := space.Free - s.reserved - max(floor, 0); bytes > free {
+	if free := space.Free - s.unspent - max(floor, 0); bytes > free {
 		return fault.Full(fmt.Sprintf("release store %s: %s more do not fit: the disk has %s free, of which %s stay free",
-			s.options.Dir, size(bytes), size(space.Free), size(s.reserved+max(floor, 0)))).
+			s.options.Dir, size(bytes), size(space.Free), size(s.unspent+max(floor, 0)))).
 			Try("remove old releases with: kaname release prune; or free some disk space")
 	}
 	s.reserved += bytes
+	s.unspent += bytes
 	return nil
 }
 

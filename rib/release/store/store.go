@@ -59,7 +59,8 @@ type Store struct {
 	mu       sync.Mutex // guards the fields below
 	closed   bool
 	used     int64
-	reserved int64
+	reserved int64 // bytes of all reservations
+	unspent  int64 // of them, those that are not on the disk yet
 	packs    map[manifest.Digest]*Pack
 	releases map[manifest.Digest]Release
 	opaque   map[string]Opaque

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,10 +197,10 @@ func TestHostileAskers(t *testing.T) {
 		"bits beyond":        append(frame(nil, frameHello, 70), []byte(strings.Repeat("\xff", 16))...),
 		"no hello":           frame(nil, frameTake, 3),
 		"chunk beyond":       frame(good, frameTake, 70),
-		"number without end": append(append(good[:len(good):len(good)], frameTake), []byte(strings.Repeat("\xff", 20))...),
-		"unknown frame":      frame(good[:len(good):len(good)], '?', 1),
-		"supplier's own":     frame(good[:len(good):len(good)], frameOffer, 1),
-		"negative as varint": append(append(good[:len(good):len(good)], frameTake), binary.AppendUvarint(nil, 1<<63)...),
+		"number without end": append(append(slices.Clip(good), frameTake), []byte(strings.Repeat("\xff", 20))...),
+		"unknown frame":      frame(slices.Clip(good), '?', 1),
+		"supplier's own":     frame(slices.Clip(good), frameOffer, 1),
+		"negative as varint": append(append(slices.Clip(good), frameTake), binary.AppendUvarint(nil, 1<<63)...),
 	} {
 		stream := c.stream(t)
 		if _, err := stream.Write(bytes); err != nil {

@@ -28,7 +28,7 @@ func manyFiles(b *testing.B, n int) string {
 	text := make([]byte, 8000)
 	for i := range n {
 		size := 200 + i*37%7000
-		copy(text, fmt.Sprint(i))
+		copy(text, strconv.Itoa(i))
 		h := &tar.Header{Name: fmt.Sprintf("app/lib/pkg%03d/part%d/file%d.js", i/500, i/100%5, i), Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(size), ModTime: time.Unix(1e9, 0)}
 		if err := w.WriteHeader(h); err != nil {
 			b.Fatal(err)

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"kaname.dev/kaname/rib/release/swarm/schedule"
@@ -306,10 +307,5 @@ func (r *run) arrived(f *flow) {
 }
 
 func contains(list []int, x int) bool {
-	for _, v := range list {
-		if v == x {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, x)
 }
