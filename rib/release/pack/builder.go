@@ -70,7 +70,7 @@ func (b *Builder) Add(r io.Reader, size int64, sum func() manifest.Digest) (mani
 	}
 	contents := make([]byte, size)
 	n, err := io.ReadFull(r, contents)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF { //nolint:errorlint // those of ReadFull itself; what r wraps says more
 		return manifest.Digest{}, err
 	}
 	if err := whole(r, int64(n), size); err != nil {
