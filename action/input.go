@@ -231,20 +231,7 @@ func (f Field) parseJSON(raw json.RawMessage) (any, error) {
 
 func (f Field) parseText(texts []string) (any, error) {
 	if f.Kind == KindList {
-		var list []string
-		for _, t := range texts {
-			for s := range strings.SplitSeq(t, ",") {
-				if s = strings.TrimSpace(s); s != "" {
-					list = append(list, s)
-				}
-			}
-		}
-		for _, s := range list {
-			if err := f.allowed(s); err != nil {
-				return nil, err
-			}
-		}
-		return list, nil
+		return f.parseList(texts)
 	}
 	if len(texts) != 1 {
 		return nil, fmt.Errorf("given %d times, takes one value", len(texts))
@@ -281,6 +268,23 @@ func (f Field) parseText(texts []string) (any, error) {
 	default: // text, secret
 		return t, nil
 	}
+}
+
+// parseList takes comma-separated and repeated values alike; empty ones are left out.
+func (f Field) parseList(texts []string) ([]string, error) {
+	var list []string
+	for _, t := range texts {
+		for s := range strings.SplitSeq(t, ",") {
+			if s = strings.TrimSpace(s); s == "" {
+				continue
+			}
+			if err := f.allowed(s); err != nil {
+				return nil, err
+			}
+			list = append(list, s)
+		}
+	}
+	return list, nil
 }
 
 func (f Field) allowed(s string) error {

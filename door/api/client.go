@@ -167,17 +167,8 @@ func (c *Client) hint(f *fault.Fault, resp *http.Response) *fault.Fault {
 }
 
 // ask sends a request and decodes the JSON answer into out.
-func (c *Client) ask(ctx context.Context, method, path string, body any, out any) error {
-	var rd io.Reader
-	set := func(http.Header) {}
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return fault.Invalid("inputs cannot be written as JSON").Because(err)
-		}
-		rd, set = bytes.NewReader(b), func(h http.Header) { h.Set("Content-Type", "application/json") }
-	}
-	resp, err := c.do(ctx, method, path, rd, set)
+func (c *Client) ask(ctx context.Context, method, path string, out any) error {
+	resp, err := c.do(ctx, method, path, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -194,14 +185,14 @@ func (c *Client) ask(ctx context.Context, method, path string, body any, out any
 // Catalogue returns what can be called there.
 func (c *Client) Catalogue(ctx context.Context) (Catalogue, error) {
 	var out Catalogue
-	err := c.ask(ctx, http.MethodGet, "/v1/actions", nil, &out)
+	err := c.ask(ctx, http.MethodGet, "/v1/actions", &out)
 	return out, err
 }
 
 // Whoami returns who the client is to that kaname.
 func (c *Client) Whoami(ctx context.Context) (Whoami, error) {
 	var out Whoami
-	err := c.ask(ctx, http.MethodGet, "/v1/whoami", nil, &out)
+	err := c.ask(ctx, http.MethodGet, "/v1/whoami", &out)
 	return out, err
 }
 
@@ -210,7 +201,7 @@ func (c *Client) Complete(ctx context.Context, kind, prefix string) ([]string, e
 	var out struct {
 		Values []string `json:"values"`
 	}
-	err := c.ask(ctx, http.MethodGet, "/v1/complete?"+url.Values{"kind": {kind}, "prefix": {prefix}}.Encode(), nil, &out)
+	err := c.ask(ctx, http.MethodGet, "/v1/complete?"+url.Values{"kind": {kind}, "prefix": {prefix}}.Encode(), &out)
 	return out.Values, err
 }
 
@@ -243,20 +234,20 @@ func (c *Client) Runs(ctx context.Context) ([]Run, error) {
 	var out struct {
 		Runs []Run `json:"runs"`
 	}
-	err := c.ask(ctx, http.MethodGet, "/v1/runs", nil, &out)
+	err := c.ask(ctx, http.MethodGet, "/v1/runs", &out)
 	return out.Runs, err
 }
 
 // Run returns one run; the end of its id is enough.
 func (c *Client) Run(ctx context.Context, id string) (Run, error) {
 	var out Run
-	err := c.ask(ctx, http.MethodGet, "/v1/runs/"+url.PathEscape(id), nil, &out)
+	err := c.ask(ctx, http.MethodGet, "/v1/runs/"+url.PathEscape(id), &out)
 	return out, err
 }
 
 // Cancel asks a run to stop.
 func (c *Client) Cancel(ctx context.Context, id string) error {
-	return c.ask(ctx, http.MethodDelete, "/v1/runs/"+url.PathEscape(id), nil, nil)
+	return c.ask(ctx, http.MethodDelete, "/v1/runs/"+url.PathEscape(id), nil)
 }
 
 // SignIn begins a session and returns its cookie.

@@ -138,7 +138,7 @@ func (f *following) read(resp *http.Response) (json.RawMessage, error) {
 // resume follows the run again until it ends.
 func (f *following) resume(ctx context.Context) (json.RawMessage, error) {
 	return backoff.Retry(ctx, func() (json.RawMessage, error) {
-		resp, err := f.client.do(ctx, http.MethodGet, "/v1/runs/"+f.run+"/events", nil, func(h http.Header) {
+		resp, err := f.client.do(ctx, http.MethodGet, "/v1/runs/"+f.run+"/events", nil, func(h http.Header) { //nolint:bodyclose // read closes it
 			h.Set("Accept", typeLines)
 			h.Set("Last-Event-ID", strconv.FormatUint(f.after, 10))
 		})

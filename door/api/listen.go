@@ -72,7 +72,7 @@ func serve(ctx context.Context, srv *http.Server, l net.Listener, grace time.Dur
 // ListenUnix makes the local socket: mode 0660, of the group kaname if there is
 // one. A socket that a dead process left is replaced; one that answers is refused.
 func ListenUnix(path string) (net.Listener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil { //nolint:noctx // local and bounded
 		_ = c.Close() // only looked whether somebody is there
 		return nil, fault.Exists("socket " + path + " is served by another kaname").Try("stop that one, or set another socket")
 	}
@@ -84,7 +84,7 @@ func ListenUnix(path string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.Listen("unix", path) //nolint:noctx // a local socket is made at once
 	if err != nil {
 		return nil, fault.Unavailable("socket " + path + " cannot be made").Because(err)
 	}

@@ -33,7 +33,11 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		defer func() {
-			if p := recover(); p != nil && !errors.Is(http.ErrAbortHandler, p) {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler: // the server's own way to break off
+				panic(p)
+			default:
 				s.Log.Error("request panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 				s.fail(w, r, fault.Internal("request met a bug; it is in the log of "+s.Host))
 			}

@@ -183,20 +183,26 @@ func (s *Server) followRun(w http.ResponseWriter, r *http.Request, id access.Ide
 }
 
 // followAll answers GET /v1/events: server-sent events named "run", one for each
-// run that begins or ends, beginning with those under way.
+// run that begins or ends, beginning with those that are remembered.
 func (s *Server) followAll(w http.ResponseWriter, r *http.Request, _ access.Identity) error {
+	s.tellRuns(w, r)
+	return nil
+}
+
+// tellRuns ends when the asker has gone.
+func (s *Server) tellRuns(w http.ResponseWriter, r *http.Request) {
 	out := newSSE(w)
 	_, pos, more := s.Runs.since(0)
 	runs := s.Runs.list()
 	w.WriteHeader(http.StatusOK)
 	for {
 		for _, run := range runs {
-			if err := out.send("run", 0, run); err != nil {
-				return nil //nolint:nilerr // the asker has gone
+			if out.send("run", 0, run) != nil {
+				return
 			}
 		}
 		if flush(w) != nil || waitMore(r.Context(), more, out, w) != nil {
-			return nil
+			return
 		}
 		runs, pos, more = s.Runs.since(pos)
 	}

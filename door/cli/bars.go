@@ -48,6 +48,7 @@ func (s *step) sum() (done, total int64, unit string, ready, failed int) {
 			ready++
 		case action.StateFailed:
 			failed++
+		default: // under way
 		}
 		if e.Unit != "" {
 			unit = e.Unit
