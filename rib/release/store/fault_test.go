@@ -356,7 +356,7 @@ func TestFullDisk(t *testing.T) {
 	if err := small.RemovePack(p.Digest()); err != nil {
 		t.Fatal(err)
 	}
-	ingest(t, small, "3", sample(3))
+	ingest(t, small, "3", sample(3)[:61]) // without the copy of the large file, which takes room for a moment
 }
 
 var _ pack.Chunks = (*store.Pack)(nil)
