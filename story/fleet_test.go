@@ -46,28 +46,30 @@ func fleetOf(ts *testscript.TestScript) *fleet {
 	return f
 }
 
-// ports are given out below those that the kernel takes for outgoing connections, so
-// that a host finds its own free again after a restart.
+// ports are given out on a loopback address of this run's own, below those that the
+// kernel takes for outgoing connections: a host finds its own free again after a
+// restart, whatever else runs on this machine.
 var ports struct {
 	sync.Mutex
+	ip   string
 	next int
 }
 
 func freePort() (string, error) {
 	ports.Lock()
 	defer ports.Unlock()
-	if ports.next == 0 {
-		ports.next = 20000 + rand.IntN(8000)
+	if ports.ip == "" {
+		ports.ip, ports.next = fmt.Sprintf("127.%d.%d.1", 64+rand.IntN(128), 1+rand.IntN(254)), 7000
 	}
-	for range 2000 {
+	for range 100 {
 		ports.next++
-		address := fmt.Sprintf("127.0.0.1:%d", ports.next)
+		address := fmt.Sprintf("%s:%d", ports.ip, ports.next)
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 		if err == nil {
 			return address, l.Close()
 		}
 	}
-	return "", errors.New("no free port from 20000 to 30000")
+	return "", fmt.Errorf("no free port at %s up to %d", ports.ip, ports.next)
 }
 
 // fleetCmd makes a core and hosts, starts them, and waits until all are alive:
@@ -186,8 +188,10 @@ func (f *fleet) ready(m *member) error {
 	client := &http.Client{Timeout: 5 * time.Second}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if resp, err := client.Get("http://" + m.private + "/readyz"); err == nil {
+			var who struct{ Host string }
+			wrong := json.NewDecoder(resp.Body).Decode(&who)
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode == http.StatusOK && wrong == nil && who.Host == m.name {
 				return nil
 			}
 		}
