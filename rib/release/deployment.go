@@ -151,6 +151,7 @@ func (d *deployment) give(ctx context.Context, o rollout.Order) error {
 		d.healthAll(ctx, o)
 	case rollout.TakesBack:
 		d.rollbackAll(ctx, o)
+	default: // nothing yet
 	}
 	return nil
 }

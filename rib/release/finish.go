@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/action"
@@ -116,17 +117,16 @@ func sentence(o *deployOut) string {
 	if o.State == deployFailed {
 		text = fmt.Sprintf("deploy of %s %s failed: %s", o.App, o.Version, o.Reason)
 	}
-	var textSb119 strings.Builder
+	parts := []string{text}
 	for _, c := range []struct {
 		n    int
 		what string
 	}{{o.RolledBack, "rolled back"}, {o.Absent, "off, to catch up"}, {o.Lost, "lost"}} {
 		if c.n > 0 {
-			textSb119.WriteString(fmt.Sprintf(", %d %s", c.n, c.what))
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
 		}
 	}
-	text += textSb119.String()
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // verdict makes the fault that the asker gets; nil when all is well.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -217,13 +218,7 @@ func (d *deployment) activateAll(ctx context.Context, o rollout.Order) {
 			return
 		}
 		d.result(host, func(h *hostResult) { h.Switch = a.out.Switch })
-		text := d.doc.Version + " is live"
-		var textSb221 strings.Builder
-		for _, w := range a.out.Warnings {
-			textSb221.WriteString("; " + w)
-		}
-		text += textSb221.String()
-		d.note(host, "live", action.StateDone, text)
+		d.note(host, "live", action.StateDone, strings.Join(append([]string{d.doc.Version + " is live"}, a.out.Warnings...), "; "))
 	})
 }
 

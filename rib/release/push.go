@@ -188,7 +188,7 @@ func (r *service) ingest(ctx context.Context, run *action.Run, n *naming, from i
 	h := manifest.Header{App: n.App, Version: n.Version, Created: time.Now().UTC().Truncate(time.Millisecond), Source: path.Base(name), Meta: meta}
 	rel, err := r.store.Ingest(ctx, a, h)
 	if fault.Is(err, fault.KindExists) {
-		rel, err = r.orphan(ctx, n, err)
+		err = r.orphan(ctx, n, err)
 	}
 	if err != nil {
 		return out, err
@@ -210,18 +210,18 @@ func (r *service) ingest(ctx context.Context, run *action.Run, n *naming, from i
 
 // orphan explains a release that is in the store and not on record: a push that was cut
 // off between the two, or a deletion. It is removed, so that the next push succeeds.
-func (r *service) orphan(ctx context.Context, n *naming, was error) (store.Release, error) {
+func (r *service) orphan(ctx context.Context, n *naming, was error) error {
 	old, err := r.store.Find(n.App, n.Version)
 	if err != nil || old.Path != "" {
-		return store.Release{}, was
+		return was
 	}
 	if _, err := r.releases().Get(ctx, releaseKey(n.App, n.Version)); !fault.Is(err, fault.KindNotFound) {
-		return store.Release{}, was
+		return was
 	}
 	if err := r.store.Remove(old.ID); err != nil {
-		return store.Release{}, err
+		return err
 	}
-	return store.Release{}, fault.Conflict("release " + old.String() + " was left by a push that was cut off; it is removed now").Try("push it again")
+	return fault.Conflict("release " + old.String() + " was left by a push that was cut off; it is removed now").Try("push it again")
 }
 
 // describeRelease makes the document of a release that is in the store.

@@ -205,7 +205,7 @@ func (r *service) say(topic string, v any) {
 	}
 }
 
-// record writes events until ctx ends, and then those that wait, for a moment.
+// record writes events until ctx ends; those that wait then are lost with the process.
 func (r *service) record(ctx context.Context) {
 	for {
 		select {

@@ -2,9 +2,9 @@ package release
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -171,7 +171,7 @@ func (r *service) goBack(ctx context.Context, run *action.Run, in rollbackIn, le
 
 // wentBack notes what a host did.
 func (r *service) wentBack(run *action.Run, d *deployDoc, f plane.Frame) rollout.Host {
-	a := answer[activate.Outcome](json.RawMessage(f.Result), f.Fault)
+	a := answer[activate.Outcome](f.Result, f.Fault)
 	h := rollout.Host{Name: f.Host, Stage: rollout.Healthy, Flipped: true}
 	e := action.Event{Host: f.Host, Step: "rollback", State: action.StateDone, Text: d.Version + " is live, switched in " + a.out.Switch.Round(10*time.Microsecond).String()}
 	if a.out.Already {

@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -147,7 +146,7 @@ func (r *service) pruneAll(ctx context.Context, run *action.Run, in pruneIn, dry
 		if !fr.Last() {
 			continue
 		}
-		a := answer[site.Pruned](json.RawMessage(fr.Result), fr.Fault)
+		a := answer[site.Pruned](fr.Result, fr.Fault)
 		o := pruneOut{Host: fr.Host, Versions: a.out.Versions, Bytes: action.Bytes(a.out.Bytes)}
 		if a.err != nil {
 			o.Error = a.err.Error()

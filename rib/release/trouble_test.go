@@ -203,6 +203,39 @@ func TestDamagedBaseFallsBackToTheFullPack(t *testing.T) {
 	}
 }
 
+func TestDamagedChunkOnAHostIsNotPassedOn(t *testing.T) {
+	f := newFleet(t, 2)
+	f.push("1", tarball(t, "1", 3, nil))
+	if _, _, err := f.deploy("1", nil); err != nil {
+		t.Fatal(err)
+	}
+	// Both hosts that could give it have a damaged copy, each in another place.
+	for i, h := range f.hosts {
+		data, err := filepath.Glob(filepath.Join(h.dir, "store", "packs", "*", "data"))
+		if err != nil || len(data) != 1 {
+			t.Fatalf("packs of %s: %v, %v", h.plane.Host(), data, err)
+		}
+		file, err := os.OpenFile(data[0], os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := int64(i) * 600_000; at < int64(i+1)*600_000; at += 50_000 {
+			if _, err := file.WriteAt([]byte("damage"), at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.hosts = append(f.hosts, f.join(nil, "web3", t.TempDir(), t.TempDir()))
+	planetest.Eventually(t, "the new host catches up", func() bool { return f.hosts[2].live("shop") == "1" })
+	v, _, err := run[[]verifyOut](f, f.core, "release verify", map[string][]string{"app": {"shop"}})
+	if err != nil || len(v) != 3 {
+		t.Errorf("verify: %+v, %v", v, err)
+	}
+}
+
 func TestFailuresOfHooks(t *testing.T) {
 	f := newFleet(t, 3)
 	f.push("1", tarball(t, "1", 3, nil))

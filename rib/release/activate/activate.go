@@ -61,7 +61,7 @@ func Open(root, app string) (*App, error) {
 	}
 	dir := filepath.Join(root, app)
 	for _, d := range []string{releasesDir, sharedDir, stagingDir, trashDir, stagedDir} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil { //nolint:gosec // root is the host's own setting, app is checked
 			return nil, openFault(app, dir, err)
 		}
 	}

@@ -32,7 +32,7 @@ func (s *State) Next() Order {
 		case Staging:
 			do, hosts = Stages, s.those(func(h *Host) bool { return h.Stage == Pending })
 		case Activating:
-			do, hosts = s.activate()
+			do, hosts = Activates, s.activate()
 		case Checking:
 			do, hosts = s.check()
 		case RollingBack:
@@ -50,9 +50,9 @@ func (s *State) Next() Order {
 // activate returns the hosts of the wave that are not live yet; none when too many
 // have failed already. They count as flipped from now on, since whoever reads this
 // state next cannot know whether the order reached them.
-func (s *State) activate() (Do, []string) {
+func (s *State) activate() []string {
 	if s.Failures() > s.MaxFailures {
-		return Activates, nil
+		return nil
 	}
 	var hosts []string
 	for i := range s.Hosts {
@@ -61,7 +61,7 @@ func (s *State) activate() (Do, []string) {
 			hosts = append(hosts, h.Name)
 		}
 	}
-	return Activates, hosts
+	return hosts
 }
 
 // check returns what the gate after a wave needs: health of those that are live,
@@ -123,6 +123,7 @@ func (s *State) advance() {
 		}
 	case RollingBack:
 		s.halt(s.Reason)
+	default: // it is over
 	}
 }
 
