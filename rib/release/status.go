@@ -56,25 +56,32 @@ func (r *service) status(ctx context.Context, _ *action.Run, in appIn) ([]status
 		if in.App != "" && d.Key != in.App {
 			continue
 		}
-		deploying := ""
+		deploying, to := "", [][]string{d.Value.To}
 		if d.Value.Deploy != "" {
 			if dep, err := r.deploys().Get(ctx, d.Value.Deploy); err == nil {
-				deploying = dep.Value.Version
+				deploying, to = dep.Value.Version, append(to, dep.Value.To)
 			}
 		}
-		sel, err := fleet.Parse(d.Value.To)
-		selects := err == nil // else it was never deployed: only hosts that have it anyway
 		for i := range members {
 			m := &members[i]
 			inv, answered := invs[m.Host]
 			v := inv.View(d.Key)
-			if !(selects && sel.Matches(m)) && len(v.Releases) == 0 {
+			if !selected(m, to) && len(v.Releases) == 0 {
 				continue
 			}
 			out = append(out, statusOf(&d.Value, m, answered, &inv, v, deploying))
 		}
 	}
 	return out, nil
+}
+
+// selected reports whether one of the selections picks the host; one that was never
+// given picks none.
+func selected(m *plane.Member, to [][]string) bool {
+	return slices.ContainsFunc(to, func(terms []string) bool {
+		sel, err := fleet.Parse(terms)
+		return err == nil && sel.Matches(m)
+	})
 }
 
 // statusOf says how an app stands on a host.
