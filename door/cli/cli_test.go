@@ -20,6 +20,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // tables show local times
+	m.Run()
+}
+
 // line is how a command line is run in this process.
 type line struct {
 	env   map[string]string
@@ -111,7 +116,6 @@ func TestHelp(t *testing.T) {
 
 func TestRendering(t *testing.T) {
 	a := apitest.Start(t, apitest.Actions(&apitest.Counter{})...)
-	time.Local = time.UTC // the table shows local times
 	for name, args := range map[string][]string{
 		"rows.txt": {"rows"}, "rows-wide.txt": {"rows", "-o", "wide"}, "rows.json": {"rows", "--json"}, "rows.yaml": {"rows", "-o", "yaml"}, "rows.names": {"rows", "-o", "name"},
 		"row.txt": {"row"}, "row.names": {"row", "-o", "name"}, "plan.txt": {"count", "--dry-run"}, "plan.json": {"count", "--dry-run", "-o", "json"},
