@@ -21,7 +21,7 @@ const (
 
 // Options say how a pack is made.
 type Options struct {
-	Level   Level // of full packs; delta packs are small and always made with LevelBest
+	Level   Level // of full packs; delta packs have LevelBest, large ones LevelBetter
 	Workers int   // blocks compressed at a time; 0 means one for each core
 }
 
