@@ -53,8 +53,10 @@ generate: ## write the generated files anew
 	go generate ./...
 
 .PHONY: bench
-bench: build ## measure, side by side, into bench/out
-	go run ./bench $(BENCHFLAGS)
+bench: ## measure, side by side with tar and others, into bench/out
+	@scripts/deps.sh test
+	@mkdir -p bench/out
+	go test -run '^$$' -bench . -benchtime 3x $(BENCHFLAGS) ./... | tee bench/out/bench.txt
 
 .PHONY: soak
 soak: ## the long tests: crash rounds, lease histories, fuzzing

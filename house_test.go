@@ -52,7 +52,7 @@ var rooms = map[string][]string{
 }
 
 // testsMay is what only the tests of a room may import besides.
-var testsMay = []string{"lab", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib"}
+var testsMay = []string{"lab", "rib/ribtest", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib"}
 
 type pkg struct {
 	ImportPath, Dir, Doc               string
@@ -96,7 +96,10 @@ func roomOf(path string) string {
 			if parts[0] != "rib" || len(parts) < 2 {
 				continue
 			}
-			return "rib/" + parts[1]
+			if path := "rib/" + parts[1]; rooms[path] == nil {
+				return path
+			}
+			continue
 		}
 		if (path == prefix || strings.HasPrefix(path, prefix+"/")) && len(prefix) > len(best) {
 			best = prefix
@@ -106,10 +109,10 @@ func roomOf(path string) string {
 }
 
 func allowed(room string) []string {
-	if strings.HasPrefix(room, "rib/") {
-		return rooms["rib/*"]
+	if may, ok := rooms[room]; ok || !strings.HasPrefix(room, "rib/") {
+		return may
 	}
-	return rooms[room]
+	return rooms["rib/*"]
 }
 
 func TestWhoMayImportWhom(t *testing.T) {
@@ -151,7 +154,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 const (
 	maxFile     = 500  // lines
 	maxFunction = 80   // lines
-	maxPackage  = 4000 // lines without tests
+	maxPackage  = 6000 // lines without tests; aim at a third of it
 )
 
 func TestSizesAndHabits(t *testing.T) {
@@ -171,7 +174,7 @@ func TestSizesAndHabits(t *testing.T) {
 			if lines > maxFile && !generated(src) {
 				t.Errorf("%s has %d lines, more than %d; split it by its nouns", path, lines, maxFile)
 			}
-			if m := banned.Find(src); m != nil {
+			if m := banned.Find(src); m != nil && i < len(p.GoFiles) {
 				t.Errorf("%s: an error text begins with %q; say what and where: verb + object", path, m)
 			}
 			if i < len(p.GoFiles) {
@@ -218,7 +221,7 @@ func TestGeneratedFilesAreFresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && !bytes.Contains(have, []byte("rib/"+e.Name()+`"`)) {
+		if e.IsDir() && e.Name() != "ribtest" && !bytes.Contains(have, []byte("rib/"+e.Name()+`"`)) {
 			t.Errorf("rib/%s is not in ribs_gen.go; run make generate", e.Name())
 		}
 	}

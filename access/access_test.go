@@ -325,3 +325,33 @@ func TestPastRuns(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the plane itself notes stands in the trail too.
+func TestTrailTellsOfHosts(t *testing.T) {
+	p := planetest.Core(t)
+	a := attach(t, p)
+	planetest.Host(t, p, "web1", nil)
+	if err := p.Emit(t.Context(), "audit.refused", plane.TrustRecord{Host: "web1", Remote: "192.0.2.7", What: "publish", Text: "kn.v1.host.web2", Count: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Write(t.Context(), access.Record{Who: "x", Action: "test", Outcome: access.OutcomeDone}); err != nil {
+		t.Fatal(err)
+	}
+	records, err := a.Records(t.Context(), access.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]access.Record{}
+	for _, r := range records {
+		if r.Who == "" || r.Time.IsZero() {
+			t.Errorf("record of nobody: %+v", r)
+		}
+		got[r.Action] = r
+	}
+	if r := got["plane publish"]; r.Who != "host web1" || r.From != "192.0.2.7" || r.Outcome != access.OutcomeRefused || r.Fault.What != "publish: kn.v1.host.web2 (3 times)" {
+		t.Errorf("%+v", r)
+	}
+	if r := got["plane token"]; r.Who != "test" || string(r.Inputs["host"]) != `"web1"` {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,14 +1,17 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane"
 )
 
 // Filter selects records; empty fields select all.
@@ -68,14 +71,13 @@ func (t *trail) read(ctx context.Context, give func(Record)) error {
 			break // the patience is over, or the log cannot be read on: the head is still to be told
 		}
 		patience.Reset(readPatience)
+		if e.Topic != AuditTopic { // noted by the plane itself
+			give(trustRecord(e))
+			continue
+		}
 		var r Record
 		if json.Unmarshal(e.Data, &r) != nil {
 			continue // of a newer kaname
-		}
-		if r.N == 0 { // noted by the plane itself, with the log's own time and host
-			r.Time, r.Host = e.Time, e.Host
-			give(r)
-			continue
 		}
 		if r.N <= seen {
 			continue
@@ -90,6 +92,39 @@ func (t *trail) read(ctx context.Context, give func(Record)) error {
 		give(end.Last)
 	}
 	return nil
+}
+
+// trustRecord is what the plane noted about hosts and join tokens, as a record
+// outside the chain.
+func trustRecord(e plane.Event) Record {
+	r := Record{Time: e.Time, Host: e.Host, Door: "plane", Outcome: OutcomeDone, Inputs: map[string]json.RawMessage{}}
+	var t plane.TrustRecord
+	if json.Unmarshal(e.Data, &t) != nil { // of a newer kaname: then as it is
+		r.Who, r.Action, r.Inputs["data"] = "unknown", e.Topic, e.Data
+		return r
+	}
+	r.Who, r.From, r.Action = cmp.Or(t.By, onlyIf(t.Host, "host "), "unknown"), t.Remote, "plane "+t.What
+	if e.Topic == AuditTopic+".refused" {
+		text := t.What + ": " + t.Text
+		if t.Count > 1 {
+			text += " (" + strconv.Itoa(t.Count) + " times)"
+		}
+		return r.Refused(fault.Denied(text))
+	}
+	for k, v := range map[string]string{"host": t.Host, "token": t.Token, "text": t.Text} {
+		if v != "" {
+			r.Inputs[k], _ = json.Marshal(v) // a string always can be
+		}
+	}
+	return r
+}
+
+// onlyIf puts a prefix before a text that is not empty.
+func onlyIf(s, prefix string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
 }
 
 // Verdict is what Verify found.

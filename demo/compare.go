@@ -68,31 +68,35 @@ func tree(dir string, made time.Time) (map[string]string, error) {
 		if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
 			line += fmt.Sprintf(" %d:%d", st.Uid, st.Gid)
 		}
-		switch {
-		case info.Mode()&fs.ModeSymlink != 0:
-			to, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			line += " -> " + to
-		case info.Mode().IsRegular():
-			sum, err := digest(path)
-			if err != nil {
-				return err
-			}
-			line += fmt.Sprintf(" %d %s", info.Size(), sum)
-			if id, several := inodeOf(info); several {
-				if one, known := first[id]; known {
-					line += " = " + one
-				} else {
-					first[id] = name
-				}
+		what, err := contents(path, info)
+		if err != nil {
+			return err
+		}
+		if id, several := inodeOf(info); several && info.Mode().IsRegular() {
+			if one, known := first[id]; known {
+				what += " = " + one
+			} else {
+				first[id] = name
 			}
 		}
-		out[name] = line
+		out[name] = line + what
 		return nil
 	})
 	return out, err
+}
+
+// contents describes what a file holds or a symlink names.
+func contents(path string, info fs.FileInfo) (string, error) {
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		to, err := os.Readlink(path)
+		return " -> " + to, err
+	case info.Mode().IsRegular():
+		sum, err := digest(path)
+		return fmt.Sprintf(" %d %s", info.Size(), sum), err
+	default:
+		return "", nil
+	}
 }
 
 func digest(path string) (string, error) {

@@ -36,13 +36,12 @@ type auth struct {
 	secret  string // with which this process connects to its own server
 	refused *refusals
 
-	mu     sync.Mutex // guards the fields below
-	s      *server.Server
-	ready  bool // hosts is a full copy
-	hosts  map[string]Doc[Enrolment]
-	conns  map[uint64]conn // by the server's connection id
-	swept  int             // connections that were left after the last sweep
-	closed bool
+	mu    sync.Mutex // guards the fields below
+	s     *server.Server
+	ready bool // hosts is a full copy
+	hosts map[string]Doc[Enrolment]
+	conns map[uint64]conn // by the server's connection id
+	swept int             // connections that were left after the last sweep
 }
 
 // conn is a connection that was let in.

@@ -42,7 +42,7 @@ func (s *store) inspect(ctx context.Context, stream string, floor uint64) (*insp
 		return nil, err
 	}
 	if !in.absent {
-		_, err = s.scan(ctx, stream, ">", 1, func(rec record) bool {
+		err = s.scan(ctx, stream, ">", 1, func(rec record) bool {
 			in.stored[rec.seq] = rec
 			return true
 		})

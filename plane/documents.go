@@ -122,7 +122,7 @@ func (d Docs[T]) List(ctx context.Context, prefix string) ([]Doc[T], error) {
 	}
 	s := d.p.store
 	found := s.freshest(d.subject(""))
-	_, err := s.scan(ctx, streamDoc, d.subject("")+"*", 1, func(rec record) bool {
+	err := s.scan(ctx, streamDoc, d.subject("")+"*", 1, func(rec record) bool {
 		if own, ok := found[rec.subject]; !ok || own.seq < rec.seq {
 			found[rec.subject] = rec
 		}

@@ -42,7 +42,7 @@ func natsServer(t *testing.T, change func(*server.Options)) *server.Server {
 	return s
 }
 
-func externalOptions(s *server.Server, user string, t *testing.T) plane.Options {
+func externalOptions(t *testing.T, s *server.Server, user string) plane.Options {
 	t.Helper()
 	o := plane.Options{Host: user, Mode: plane.External, Dir: t.TempDir(), Log: options(t, "").Log}
 	o.External = plane.ExternalOptions{URL: "nats://" + user + ":" + user + "@" + s.Addr().String(), Replicas: 1}
@@ -51,7 +51,7 @@ func externalOptions(s *server.Server, user string, t *testing.T) plane.Options 
 
 func TestAnExternalServerCarriesThePlane(t *testing.T) {
 	s := natsServer(t, func(*server.Options) {})
-	o := externalOptions(s, "core", t)
+	o := externalOptions(t, s, "core")
 	core := planetest.Open(t, o)
 	w := fill(t, core, 20)
 	if len(core.Notes()) < 2 {
@@ -61,7 +61,7 @@ func TestAnExternalServerCarriesThePlane(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ho := externalOptions(s, "web1", t)
+	ho := externalOptions(t, s, "web1")
 	ho.Mode, ho.Identity = plane.Host, id
 	h := planetest.Open(t, ho)
 	if err := plane.Serve(h, "test.echo", 1, func(_ context.Context, _ *plane.Call, in note) (note, error) { return in, nil }); err != nil {
@@ -89,13 +89,13 @@ func TestAnExternalServerThatCannotIsRefused(t *testing.T) {
 		"small payload": func(o *server.Options) { o.MaxPayload = 1000 },
 	} {
 		s := natsServer(t, change)
-		_, err := reopen(t, externalOptions(s, "core", t))
+		_, err := reopen(t, externalOptions(t, s, "core"))
 		if !fault.Is(err, fault.KindUnsupported) || fault.Of(err).Remedy == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	s := natsServer(t, func(*server.Options) {})
-	o := externalOptions(s, "core", t)
+	o := externalOptions(t, s, "core")
 	o.External.Replicas = 3
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()

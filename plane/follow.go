@@ -33,7 +33,7 @@ func (s *store) follow(ctx, life context.Context, stream, filter string, from ui
 	if err == nil {
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
 	}
-	woken, idle := false, 0
+	f := follower{ctx: ctx, life: life, wake: wake}
 	for ctx.Err() == nil && life.Err() == nil {
 		recs, end, err := s.batch(ctx, stream, filter, from)
 		if err != nil { // a server is away; look again soon
@@ -57,21 +57,32 @@ func (s *store) follow(ctx, life context.Context, stream, filter string, from ui
 			}
 			caughtUp = nil
 		}
-		// A replica may hear of a write before it has it: then look again soon.
-		if idle++; len(recs) > 0 || !woken {
-			idle = 0
-		}
-		if 0 < idle && idle < 5 {
-			if !pause(ctx, idle-1) {
-				return
-			}
-			continue
-		}
-		var more bool
-		if woken, more = waitWake(ctx, life, wake); !more {
+		if !f.wait(len(recs) > 0) {
 			return
 		}
 	}
+}
+
+// follower is how a follow waits at the end of its stream.
+type follower struct {
+	ctx, life context.Context //nolint:containedctx // those of one call of follow
+	wake      chan struct{}
+	woken     bool // by a note, since when
+	idle      int  // looks in a row found nothing
+}
+
+// wait waits until there may be more; false means that it is over. A replica may hear
+// of a write before it has it: then it looks again soon.
+func (f *follower) wait(found bool) bool {
+	if f.idle++; found || !f.woken {
+		f.idle = 0
+	}
+	if 0 < f.idle && f.idle < 5 {
+		return pause(f.ctx, f.idle-1)
+	}
+	var more bool
+	f.woken, more = waitWake(f.ctx, f.life, f.wake)
+	return more
 }
 
 // waitWake waits for a note or for the time to look anyway; more is false when one

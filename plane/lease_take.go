@@ -177,7 +177,7 @@ func (c *contender) step(ctx context.Context) (l *Lease, wait time.Duration, err
 	c.sent = true
 	rev, err := c.store.swap(ctx, next, cur.rev)
 	if err != nil {
-		return nil, 0, nil // somebody else was faster, or the next look tells
+		return nil, 0, nil //nolint:nilerr // somebody else was faster, or the next look tells
 	}
 	l = c.hold(ctx, leaseVersion{leaseRecord: next, rev: rev})
 	l.believe(began.Add(c.o.TTL))

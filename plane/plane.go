@@ -57,7 +57,7 @@ type Plane struct {
 	closing sync.Once
 	closed  chan struct{} // everything has ended
 
-	life context.Context // ends with Close; the parent of all that runs here
+	life context.Context //nolint:containedctx // ends with Close; the parent of all that runs here
 	stop context.CancelFunc
 	wg   crew // the goroutines that Close waits for
 }

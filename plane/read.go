@@ -113,25 +113,25 @@ func directRecord(stream string, msg *nats.Msg) (record, error) {
 }
 
 // scan gives all messages that match the filter, from a sequence on, in order.
-func (s *store) scan(ctx context.Context, stream, filter string, from uint64, give func(record) bool) (next uint64, err error) {
+func (s *store) scan(ctx context.Context, stream, filter string, from uint64, give func(record) bool) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	for n := 0; ; {
 		recs, end, err := s.batch(ctx, stream, filter, from)
 		if err != nil {
 			if n++; !retryable(err) || !pause(ctx, n) {
-				return from, err
+				return err
 			}
 			continue
 		}
 		for _, rec := range recs {
 			from = rec.seq + 1
 			if !give(rec) {
-				return from, nil
+				return nil
 			}
 		}
 		if end {
-			return from, nil
+			return nil
 		}
 	}
 }

@@ -158,13 +158,6 @@ func (s *seal) drop(stream string, before uint64) {
 	maps.DeleteFunc(s.runs[stream], func(seq uint64, _ sealed) bool { return seq < before })
 }
 
-// empty reports whether nothing of the stream has ever been sealed.
-func (s *seal) empty(stream string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.most[stream] == 0
-}
-
 // live returns the number of records that a rewritten seal of the stream has;
 // s.mu is held.
 func (s *seal) live(stream string) int {

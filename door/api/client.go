@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -138,6 +139,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 		return f
 	}
 	f := fault.Unavailable("kaname does not answer at " + c.At()).Because(err)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return f.Try("use a token that this plane made, which says whom to trust, or give the CA with --ca-file")
+	}
 	if c.o.Server != "" {
 		return f.Try("check the address, the port " + DefaultPort + " and that the core runs: systemctl status kaname")
 	}

@@ -92,9 +92,15 @@ func (c *CLI) lines(v reflect.Value) string {
 	}
 	var b, tables strings.Builder
 	dim := c.style(c.o.Stdout, styleDim)
+	line := func(name string, v reflect.Value) {
+		key := title(name) + ":"
+		fmt.Fprintf(&b, "%s%s %s\n", dim(key), strings.Repeat(" ", width+1-lipgloss.Width(key)), strings.ReplaceAll(cell(v), "\n", "\n"+strings.Repeat(" ", width+2)))
+	}
 	for _, cl := range cells {
 		switch t := reflect.Indirect(cl.value); {
 		case !t.IsValid():
+		case cl.value.Type().Implements(reflect.TypeFor[error]()):
+			line(cl.name, cl.value)
 		case isRows(t.Type()):
 			if t.Len() > 0 {
 				fmt.Fprintf(&tables, "\n%s\n%s", dim(title(cl.name)+":"), c.table(t, nil))
@@ -102,8 +108,7 @@ func (c *CLI) lines(v reflect.Value) string {
 		case t.Kind() == reflect.Struct && !isScalar(t.Type()):
 			fmt.Fprintf(&tables, "\n%s\n%s", dim(title(cl.name)+":"), indent(c.lines(t)))
 		default:
-			name := title(cl.name) + ":"
-			fmt.Fprintf(&b, "%s%s %s\n", dim(name), strings.Repeat(" ", width+1-lipgloss.Width(name)), strings.ReplaceAll(cell(t), "\n", "\n"+strings.Repeat(" ", width+2)))
+			line(cl.name, t)
 		}
 	}
 	return b.String() + strings.TrimPrefix(tables.String(), onlyIf(b.Len() == 0, "\n"))
@@ -199,6 +204,12 @@ func cell(v reflect.Value) string {
 	if v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
 			return "-"
+		}
+		switch x := v.Interface().(type) { // methods of the pointer
+		case error:
+			return dash(x.Error())
+		case fmt.Stringer:
+			return dash(x.String())
 		}
 		v = v.Elem()
 	}

@@ -6,7 +6,7 @@ package s3lab
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -94,7 +94,7 @@ func (s *Server) await() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("the S3 server does not answer: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond) // polling with a deadline
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // polling with a deadline
 	}
 }
 

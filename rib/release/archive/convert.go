@@ -42,6 +42,7 @@ func (a *Reader) convert(h *tar.Header) (e manifest.Entry, keep bool, err error)
 		if e.Link, err = cleanName(h.Linkname, a.opt.Strip); err != nil {
 			return e, false, refuse("hard link to %s", quote(h.Linkname)).Because(err).Try("hard links must stay inside the archive")
 		}
+	default: // a directory has neither
 	}
 	for k, v := range h.PAXRecords {
 		if name, ok := strings.CutPrefix(k, xattrPrefix); ok {

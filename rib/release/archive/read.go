@@ -37,24 +37,28 @@ func (a *Reader) next() (manifest.Entry, error) {
 		if err != nil {
 			return manifest.Entry{}, err
 		}
-		if !keep {
-			if err := a.skip(h); err != nil {
-				return manifest.Entry{}, err
-			}
-			continue
+		if keep {
+			return e, a.take(&e, h)
 		}
-		if err := a.account(&e); err != nil {
+		if err := a.skip(h); err != nil {
 			return manifest.Entry{}, err
 		}
-		at, err := a.tree.add(&e)
-		if err != nil {
-			return manifest.Entry{}, err
-		}
-		if e.Type == manifest.File && e.Size > 0 {
-			a.body = &body{a: a, left: e.Size, at: at, holes: newHoles(h)}
-		}
-		return e, nil
 	}
+}
+
+// take counts an entry in and readies its contents.
+func (a *Reader) take(e *manifest.Entry, h *tar.Header) error {
+	if err := a.account(e); err != nil {
+		return err
+	}
+	at, err := a.tree.add(e)
+	if err != nil {
+		return err
+	}
+	if e.Type == manifest.File && e.Size > 0 {
+		a.body = &body{a: a, left: e.Size, at: at, holes: newHoles(h)}
+	}
+	return nil
 }
 
 // skip passes over the contents of an entry that is not kept.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kaname.dev/kaname/fault"
@@ -34,7 +35,17 @@ type fetch struct {
 	why       map[string]error // by host: why it does not give, now
 	done      chan struct{}    // closed when complete
 	failed    error            // why this host cannot go on: its own disk
+
+	limited atomic.Int64 // Unix nanoseconds of when this host's own limit last held bytes back
 }
+
+// limited is how long a piece waits for this host's own limit before that counts as
+// what slows the transfer, and calm how long it counts. Meanwhile no supplier is
+// called slow: all are, and the last of them would be dropped.
+const (
+	limited = 5 * time.Millisecond
+	calm    = 2 * time.Second
+)
 
 // Fetch brings the missing chunks of the pack here, and returns when it is complete or
 // ctx ends. It asks some of the peers, more when they give nothing, and waits for those
@@ -134,7 +145,11 @@ func (f *fetch) tick() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
-	lost, drop := f.requester.Overdue(now)
+	var lost []schedule.Flight
+	var drop []schedule.Peer
+	if time.Since(time.Unix(0, f.limited.Load())) > calm {
+		lost, drop = f.requester.Overdue(now)
+	}
 	for _, l := range lost {
 		f.takers[l.Peer].cancelChunk(l.Chunk)
 		f.tell(l.Peer, frameWanted, l.Chunk)

@@ -10,8 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -93,7 +92,7 @@ func newTestHost(name, listen string, conf *tls.Config, limits *Limits) (*testHo
 	h.addr = l.Addr().String()
 	mux := http.NewServeMux()
 	h.server.Register(mux)
-	h.http = &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 5 * time.Second}
+	h.http = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: 5 * time.Second}
 	go h.http.Serve(l) //nolint:errcheck // ends with Close
 	return h, nil
 }
@@ -105,7 +104,7 @@ func newTestHostWith(name string, conf *tls.Config, h http.HandlerFunc) (*testHo
 		return nil, err
 	}
 	host := &testHost{name: name, tls: conf, addr: l.Addr().String()}
-	host.http = &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 5 * time.Second}
+	host.http = &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: 5 * time.Second}
 	go host.http.Serve(l) //nolint:errcheck // ends with Close
 	return host, nil
 }

@@ -191,10 +191,15 @@ func (t *taker) data(ctx context.Context, r *bufio.Reader, chunk int) error {
 		return err
 	}
 	t.last.Store(time.Now().Add(time.Hour).UnixNano()) // it is this host that is slow now
+	asked := time.Now()
 	if err := f.spec.Limits.waitDown(ctx, n); err != nil {
 		return err
 	}
-	t.last.Store(time.Now().UnixNano())
+	now := time.Now()
+	t.last.Store(now.UnixNano())
+	if now.Sub(asked) > limited {
+		f.limited.Store(now.UnixNano())
+	}
 	f.mu.Lock()
 	wanted := f.requester.Expects(t.peer, chunk)
 	unwanted := t.cancelled[chunk] > 0

@@ -64,7 +64,7 @@ func (b *builder) build(ctx context.Context, contents Contents) error {
 		if err := b.alias(&b.m.Entries[i]); err != nil {
 			return err
 		}
-		b.made(1, 0)
+		b.made(0)
 	}
 	if err := b.finishDirs(ctx); err != nil {
 		return err
@@ -148,7 +148,7 @@ func (b *builder) feedLocal(send func(func() error) error) error {
 					if err := kind.make(e); err != nil {
 						return err
 					}
-					b.made(1, e.Size)
+					b.made(e.Size)
 				}
 				return nil
 			})
@@ -216,7 +216,7 @@ func (b *builder) small(d manifest.Digest, entries []int, r io.Reader, send func
 			if err := b.whole(&b.m.Entries[i], data); err != nil {
 				return err
 			}
-			b.made(1, e.Size)
+			b.made(e.Size)
 		}
 		return nil
 	})
@@ -227,12 +227,12 @@ func (b *builder) large(entries []int, r io.Reader) error {
 	if err := b.stream(first, r); err != nil {
 		return err
 	}
-	b.made(1, first.Size)
+	b.made(first.Size)
 	for _, i := range entries[1:] {
 		if err := b.duplicate(first, &b.m.Entries[i]); err != nil {
 			return err
 		}
-		b.made(1, first.Size)
+		b.made(first.Size)
 	}
 	return nil
 }
@@ -277,7 +277,7 @@ func (b *builder) finishDirs(ctx context.Context) error {
 			return err
 		}
 		if explicit {
-			b.made(1, 0)
+			b.made(0)
 		}
 	}
 	if b.m.Root == nil {
@@ -314,13 +314,13 @@ func (b *builder) sync() error {
 	return nil
 }
 
-func (b *builder) made(files int, size int64) {
+func (b *builder) made(size int64) {
 	if b.progress == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.files += files
+	b.files++
 	b.bytes += size
 	b.progress(b.files, b.bytes)
 }

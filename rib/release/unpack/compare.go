@@ -34,8 +34,9 @@ func (d Drift) String() string {
 	switch d.What {
 	case Gone, Extra:
 		return fmt.Sprintf("%q: %s", d.Path, d.What)
+	default:
+		return fmt.Sprintf("%q: %s is %s instead of %s", d.Path, d.What, d.Have, d.Want)
 	}
-	return fmt.Sprintf("%q: %s is %s instead of %s", d.Path, d.What, d.Have, d.Want)
 }
 
 // Aspect is what differs.

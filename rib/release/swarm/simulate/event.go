@@ -125,6 +125,7 @@ func (r *run) message(e event) {
 		if f := r.flows[[3]int{e.to, e.from, e.chunk}]; f != nil {
 			r.stop(f)
 		}
+	default: // the others are no messages
 	}
 	r.pump(to)
 }

@@ -87,7 +87,7 @@ func (r *run) pace(f *flow, rate float64) {
 
 // fair fills the links step by step: the link with the smallest share per flow fixes the
 // rates of its flows, and what they leave elsewhere is shared by the others.
-func (r *run) fair() {
+func (r *run) fair() { //nolint:gocognit // one algorithm, progressive filling; in pieces it is harder to follow
 	type state struct {
 		left float64
 		open int
