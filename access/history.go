@@ -48,50 +48,59 @@ func (a *Access) Records(ctx context.Context, f Filter) ([]Record, error) {
 	return list, err
 }
 
-// readPatience is how long a reader waits for the next record that the head
-// document promises.
+// readPatience is how long a reader waits for a record that the head document
+// promises and that this core's copy of the log does not have yet.
 const readPatience = 2 * time.Second
 
 // read gives every record that is kept, oldest first and each once.
 func (t *trail) read(ctx context.Context, give func(Record)) error {
 	doc, err := t.heads.Get(ctx, headKey)
-	if fault.Is(err, fault.KindNotFound) {
-		return nil
-	} else if err != nil {
+	if err != nil && !fault.Is(err, fault.KindNotFound) {
 		return err
 	}
 	end := doc.Value
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	patience := time.AfterFunc(readPatience, cancel)
-	defer patience.Stop()
-	var seen uint64
-	for e, err := range t.plane.Follow(ctx, AuditTopic, 1) {
-		if err != nil {
-			break // the patience is over, or the log cannot be read on: the head is still to be told
+	from, seen := uint64(1), uint64(0)
+	look := func() error {
+		for e, err := range t.plane.Kept(ctx, AuditTopic, from) {
+			if err != nil {
+				return err
+			}
+			from = e.Seq + 1
+			r, ok := recordOf(e)
+			if !ok || r.N != 0 && r.N <= seen {
+				continue
+			}
+			seen = max(seen, r.N)
+			give(r)
 		}
-		patience.Reset(readPatience)
-		if e.Topic != AuditTopic { // noted by the plane itself
-			give(trustRecord(e))
-			continue
+		return ctx.Err()
+	}
+	deadline := time.NewTimer(readPatience)
+	defer deadline.Stop()
+	for {
+		if err := look(); err != nil {
+			return fault.Unavailable("audit trail cannot be read to its end").Because(err)
 		}
-		var r Record
-		if json.Unmarshal(e.Data, &r) != nil {
-			continue // of a newer kaname
-		}
-		if r.N <= seen {
-			continue
-		}
-		seen = r.N
-		give(r)
 		if seen >= end.N {
-			break
+			return nil
+		}
+		select {
+		case <-deadline.C: // its writer died before it was in the log
+			give(end.Last)
+			return nil
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	if seen < end.N {
-		give(end.Last)
+}
+
+// recordOf reads an event of the audit; what is of a newer kaname is passed over.
+func recordOf(e plane.Event) (Record, bool) {
+	if e.Topic != AuditTopic { // noted by the plane itself
+		return trustRecord(e), true
 	}
-	return nil
+	var r Record
+	ok := json.Unmarshal(e.Data, &r) == nil && r.N > 0
+	return r, ok
 }
 
 // trustRecord is what the plane noted about hosts and join tokens, as a record

@@ -131,6 +131,18 @@ func (p *Plane) takeEvent(m *nats.Msg) {
 // ctx. A prefix that begins with "audit" follows the audit, any other the events
 // without it.
 func (p *Plane) Follow(ctx context.Context, prefix string, from uint64) iter.Seq2[Event, error] {
+	return p.events(ctx, prefix, from, nil)
+}
+
+// Kept yields the events that are stored now, from sequence from on (1: all), and
+// ends. Prefix is as for Follow. In a cluster, what another core has just written
+// may be missing.
+func (p *Plane) Kept(ctx context.Context, prefix string, from uint64) iter.Seq2[Event, error] {
+	return p.events(ctx, prefix, from, func() bool { return false })
+}
+
+// events follows until caughtUp, asked at the end of what is stored, returns false.
+func (p *Plane) events(ctx context.Context, prefix string, from uint64, caughtUp func() bool) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if err := p.needCore("following events"); err != nil {
 			yield(Event{}, err)
@@ -154,7 +166,7 @@ func (p *Plane) Follow(ctx context.Context, prefix string, from uint64) iter.Seq
 				return true
 			}
 			return yield(e, err)
-		}, nil)
+		}, caughtUp)
 	}
 }
 

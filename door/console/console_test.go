@@ -313,7 +313,7 @@ func TestStrangersAndOtherSites(t *testing.T) {
 		}
 	}
 	stranger := &http.Client{Transport: c.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	for _, path := range []string{"/", "/rib/paint", "/action/paint.list", "/runs", "/run/X"} {
+	for _, path := range []string{"/", "/rib/paint", "/action/paint.list?kaname-do=run", "/runs", "/run/X"} {
 		r, err := stranger.Get(h.url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -323,7 +323,7 @@ func TestStrangersAndOtherSites(t *testing.T) {
 			t.Errorf("%s for a stranger: %d %s", path, r.StatusCode, r.Header.Get("Location"))
 		}
 	}
-	r, err := c.Get(h.url + "/action/paint.list")
+	r, err := c.Get(h.url + "/action/paint.list?kaname-do=run")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -23,6 +25,9 @@ type input struct {
 	action.Field
 	Value string
 }
+
+// pagePatience is how long a page waits for a result.
+const pagePatience = 30 * time.Second
 
 // maxForm is how many bytes of a form's plain values are taken.
 const maxForm = 1 << 20
@@ -187,8 +192,10 @@ func (v *visit) action() {
 		return
 	}
 	p := v.page(d, f)
-	if p.Reads && !endless(d) && (f.do != "" || !needsInput(d)) {
-		out, err := v.client.Call(v.r.Context(), d.ID, f.inputs(d), api.CallOptions{}, nil)
+	if p.Reads && !endless(d) && f.do != "" {
+		ctx, cancel := context.WithTimeout(v.r.Context(), pagePatience)
+		defer cancel()
+		out, err := v.client.Call(ctx, d.ID, f.inputs(d), api.CallOptions{}, nil)
 		result := newValue(out).only(d.Columns)
 		p.Result, p.Fault = &result, fault.Of(err)
 	}

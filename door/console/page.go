@@ -116,7 +116,9 @@ func (v *visit) find(id string) (api.Descriptor, bool) {
 
 // look runs an action that reads and needs no inputs.
 func (v *visit) look(d api.Descriptor) panel {
-	out, err := v.client.Call(v.r.Context(), d.ID, action.Inputs{}, api.CallOptions{}, nil)
+	ctx, cancel := context.WithTimeout(v.r.Context(), pagePatience/3) // one of several on its page
+	defer cancel()
+	out, err := v.client.Call(ctx, d.ID, action.Inputs{}, api.CallOptions{}, nil)
 	return panel{Action: d, Value: newValue(out).only(d.Columns), Fault: fault.Of(err)}
 }
 
