@@ -99,7 +99,6 @@ func forms(t *testing.T, catalog action.Catalog) func(path string) string {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		body, err := io.ReadAll(w.Result().Body)
-		// Reading actions show their result at once, here a fault, for nothing is attached.
 		if err != nil || !bytes.Contains(body, []byte("<form class=\"card\"")) {
 			t.Fatalf("%s: %d, %v: %s", path, w.Code, err, body)
 		}

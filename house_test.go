@@ -32,11 +32,12 @@ var rooms = map[string][]string{
 	"action":           {"fault"},
 	"host":             {"fault"},
 	"config":           {"fault", "host"},
-	"plane":            {"action", "fault", "host"}, // action for the Actor that a command carries
+	"plane":            {"action", "fault", "host", "plane/trust"}, // action for the Actor that a command carries
 	"plane/trust":      {"fault", "host"},
 	"plane/planetest":  {"plane", "plane/trust", "fault"},
 	"access":           {"action", "fault", "plane", "plane/trust"},
 	"rib":              {"action", "fault", "host", "plane", "plane/trust"},
+	"rib/ribtest":      {"rib", "plane", "plane/trust", "plane/planetest"},
 	"rib/*":            {"rib", "action", "fault", "host", "plane", "plane/trust"},
 	"door/api":         {"action", "access", "fault", "plane", "plane/trust"},
 	"door/api/apitest": {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
