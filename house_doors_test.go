@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -93,7 +95,9 @@ func forms(t *testing.T, catalog action.Catalog) func(path string) string {
 	srv := api.New(api.Options{Catalog: catalog, Access: acc, Host: "core1"})
 	h := console.New(console.Options{API: srv, Log: slog.New(slog.DiscardHandler)})
 	return func(path string) string {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "https://core1"+path, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://core1"+path, nil)
 		r.TLS = &tls.ConnectionState{}
 		r.AddCookie(&http.Cookie{Name: api.CookieName, Value: secret})
 		w := httptest.NewRecorder()
