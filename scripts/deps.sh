@@ -18,6 +18,7 @@ needs=(
 	setfacl:acl
 	dot:graphviz            # tuggle's ?graph&format=svg
 	curl:curl               # stories talk HTTP as an operator would
+	jq:jq                   # stories look into results
 	rsync:rsync             # stretcher's default sync strategy
 	mkfs.ext4:e2fsprogs     # full and damaged disks
 	dpkg-deb:dpkg
