@@ -97,8 +97,8 @@ type Options struct {
 	Plane *plane.Plane // a core's
 	Log   *slog.Logger
 	// JoinToken makes a one-time token with which a host joins the plane, bound to
-	// the host's name if that is not empty.
-	JoinToken func(ctx context.Context, ttl time.Duration, host string) (string, error)
+	// the host's name if that is not empty. by is who asked for it.
+	JoinToken func(ctx context.Context, ttl time.Duration, host, by string) (string, error)
 	// Pin names the plane's CA, see trust.KeyPrint; it is appended to API tokens, so
 	// that a command line elsewhere knows whom to trust. May be empty.
 	Pin string

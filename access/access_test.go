@@ -17,8 +17,8 @@ import (
 func attach(t *testing.T, p *plane.Plane) *access.Access {
 	t.Helper()
 	a := access.New()
-	a.Attach(access.Options{Plane: p, JoinToken: func(ctx context.Context, ttl time.Duration, host string) (string, error) {
-		tok, err := p.CreateToken(ctx, plane.TokenSpec{TTL: ttl, Host: host})
+	a.Attach(access.Options{Plane: p, JoinToken: func(ctx context.Context, ttl time.Duration, host, by string) (string, error) {
+		tok, err := p.CreateToken(ctx, plane.TokenSpec{TTL: ttl, Host: host, By: by})
 		return tok.Text(), err
 	}})
 	return a
@@ -172,7 +172,7 @@ func TestOneCommandMakesBothKindsOfToken(t *testing.T) {
 			t.Errorf("%s: an event, which every viewer may see, holds the token: %q", role, said)
 		}
 	}
-	if _, err := create.Run(t.Context(), nil, action.TextInputs(map[string][]string{"role": {"viewer"}, "host": {"web1"}})); !fault.Is(err, fault.KindInvalid) {
+	if _, err := create.Run(t.Context(), &action.Run{}, action.TextInputs(map[string][]string{"role": {"viewer"}, "host": {"web1"}})); !fault.Is(err, fault.KindInvalid) {
 		t.Error(err)
 	}
 }

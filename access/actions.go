@@ -135,7 +135,7 @@ func (a *Access) createToken(ctx context.Context, r *action.Run, in tokenCreateI
 		ttl = joinTTL
 	}
 	expires := time.Now().UTC().Add(ttl)
-	text, err := s.JoinToken(ctx, ttl, in.Host)
+	text, err := s.JoinToken(ctx, ttl, in.Host, r.Actor.Name)
 	if err != nil {
 		return NewToken{}, err
 	}

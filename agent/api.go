@@ -128,8 +128,8 @@ func (l *life) renewCore(ctx context.Context) error {
 
 // joinToken makes a token with which one host joins. The address of this core
 // stands behind it, so that one word is enough: kaname join TOKEN@HOST:PORT.
-func (l *life) joinToken(ctx context.Context, ttl time.Duration, host string) (string, error) {
-	t, err := l.plane.CreateToken(ctx, plane.TokenSpec{TTL: ttl, Host: host})
+func (l *life) joinToken(ctx context.Context, ttl time.Duration, host, by string) (string, error) {
+	t, err := l.plane.CreateToken(ctx, plane.TokenSpec{TTL: ttl, Host: host, By: by})
 	if err != nil {
 		return "", err
 	}

@@ -34,8 +34,8 @@ func Start(t testing.TB, actions ...action.Action) *API {
 	a := &API{Plane: planetest.Core(t), Access: access.New(), Socket: filepath.Join(t.TempDir(), "k.sock")}
 	a.Access.Attach(access.Options{
 		Plane: a.Plane, Log: logTo(t), Pin: a.Plane.Authority().Print(),
-		JoinToken: func(ctx context.Context, ttl time.Duration, host string) (string, error) {
-			tok, err := a.Plane.CreateToken(ctx, plane.TokenSpec{TTL: ttl, Host: host})
+		JoinToken: func(ctx context.Context, ttl time.Duration, host, by string) (string, error) {
+			tok, err := a.Plane.CreateToken(ctx, plane.TokenSpec{TTL: ttl, Host: host, By: by})
 			return tok.Text(), err
 		},
 	})
