@@ -137,7 +137,7 @@ func (c *converger) resume(ctx context.Context, a plane.Doc[appDoc]) error {
 	if err != nil && !fault.Is(err, fault.KindNotFound) {
 		return err
 	}
-	lease, err := c.r.node.Plane.Lease(ctx, leaseOf(a.Key), plane.LeaseOptions{Why: fmt.Sprintf("deploy of %s %s by %s, resumed", a.Key, doc.Value.Version, doc.Value.By), Try: true})
+	lease, err := c.r.node.Plane.Lease(ctx, leaseOf(a.Key), plane.LeaseOptions{Why: fmt.Sprintf("deploy of %s %s by %s, resumed", a.Key, doc.Value.Version, doc.Value.By), Try: true, TTL: c.r.ttl})
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (c *converger) mark(a *appDoc, there []plane.Member, host string) string {
 // fail anywhere without touching the others.
 func (c *converger) catchUp(ctx context.Context, a *appDoc, hosts []string) error {
 	w := a.Wanted
-	lease, err := c.r.node.Plane.Lease(ctx, leaseOf(a.App), plane.LeaseOptions{Why: catchingUp + ": " + a.App + " " + w.Version + " on " + someOf(hosts, 4), Try: true})
+	lease, err := c.r.node.Plane.Lease(ctx, leaseOf(a.App), plane.LeaseOptions{Why: catchingUp + ": " + a.App + " " + w.Version + " on " + someOf(hosts, 4), Try: true, TTL: c.r.ttl})
 	if err != nil {
 		return err
 	}

@@ -343,16 +343,16 @@ func releaseAfter(ctx context.Context, lease *plane.Lease, err error) error {
 
 // take takes the lease of an app, or says who has it. Hosts that catch up give way.
 func (r *service) take(ctx context.Context, app, why string) (*plane.Lease, error) {
-	if d := r.running(app); d != nil {
+	if d := r.running(app); d != nil && !d.ending(ctx) {
 		return nil, fault.Conflict(fmt.Sprintf("app %s is being changed: deploy of %s by %s", app, d.doc.Version, d.doc.By)).At(r.node.Host).
 			Try("follow it: kaname release watch " + app + "; stop it: kaname release abort " + app)
 	}
 	r.giveWay(app)
-	lease, err := r.node.Plane.Lease(ctx, leaseOf(app), plane.LeaseOptions{Why: why, Try: true})
+	lease, err := r.node.Plane.Lease(ctx, leaseOf(app), plane.LeaseOptions{Why: why, Try: true, TTL: r.ttl})
 	if fault.Is(err, fault.KindConflict) && strings.Contains(err.Error(), catchingUp) {
 		wait, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		lease, err = r.node.Plane.Lease(wait, leaseOf(app), plane.LeaseOptions{Why: why})
+		lease, err = r.node.Plane.Lease(wait, leaseOf(app), plane.LeaseOptions{Why: why, TTL: r.ttl})
 	}
 	if fault.Is(err, fault.KindConflict) {
 		f := *fault.Of(err)

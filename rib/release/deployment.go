@@ -78,6 +78,23 @@ func (r *service) running(app string) *deployment {
 	return r.deps[app]
 }
 
+// ending waits for the end of a deployment that is over but for giving its lease back;
+// it reports false, at once, while there is more to do.
+func (d *deployment) ending(ctx context.Context) bool {
+	d.mu.Lock()
+	over := d.doc.State != deployRunning
+	d.mu.Unlock()
+	if !over {
+		return false
+	}
+	select {
+	case <-d.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // run goes from order to order until the deploy is over.
 func (d *deployment) run(ctx context.Context) error {
 	err := d.orders(ctx)

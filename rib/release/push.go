@@ -27,12 +27,15 @@ type pushIn struct {
 
 // naming says what a release is called and how its archive is read.
 type naming struct {
-	App      string        `name:"app" help:"app that it is a release of; by default from the file's name" ja:"アプリ名" complete:"apps"`
-	Version  string        `name:"version" help:"its version; by default from the file's name, else the time" ja:"バージョン"`
-	Strip    int           `name:"strip" help:"leading directories to leave out, as tar --strip-components" ja:"取り除く先頭ディレクトリ数"`
-	Meta     []string      `name:"meta" help:"notes kept with the release: commit=1a2b3c" ja:"付随情報"`
-	Sign     action.File   `name:"sign" help:"minisign secret key to sign with; it is used on the core and not kept" ja:"署名に使う minisign 秘密鍵" complete:"files"`
-	Password action.Secret `name:"sign-password" help:"password of that key" ja:"鍵のパスワード"`
+	App        string        `name:"app" help:"app that it is a release of; by default from the file's name" ja:"アプリ名" complete:"apps"`
+	Version    string        `name:"version" help:"its version; by default from the file's name, else the time" ja:"バージョン"`
+	Strip      int           `name:"strip" help:"leading directories to leave out, as tar --strip-components" ja:"取り除く先頭ディレクトリ数"`
+	Meta       []string      `name:"meta" help:"notes kept with the release: commit=1a2b3c" ja:"付随情報"`
+	Sign       action.File   `name:"sign" help:"minisign secret key to sign with; it is used on the core and not kept" ja:"署名に使う minisign 秘密鍵" complete:"files"`
+	MaxSize    action.Bytes  `name:"max-size" help:"most bytes that the archive may unpack to; 32GiB unless given" ja:"展開後の最大サイズ"`
+	MaxEntries int           `name:"max-entries" help:"most entries that it may have; 500000 unless given" ja:"最大エントリ数"`
+	MaxRatio   int           `name:"max-ratio" help:"most that it may grow by when decompressed; 250 times unless given" ja:"最大展開比"`
+	Password   action.Secret `name:"sign-password" help:"password of that key" ja:"鍵のパスワード"`
 }
 
 // importIn is an address to read an archive from.
@@ -180,7 +183,7 @@ func (r *service) ingest(ctx context.Context, run *action.Run, n *naming, from i
 		return out, err
 	}
 	rd := &tellingReader{r: from, run: run, size: size}
-	a, err := archive.Open(rd, path.Base(name), archive.Options{Strip: n.Strip})
+	a, err := archive.Open(rd, path.Base(name), archive.Options{Strip: n.Strip, MaxSize: int64(n.MaxSize), MaxEntries: n.MaxEntries, MaxRatio: int64(n.MaxRatio)})
 	if err != nil {
 		return out, err
 	}

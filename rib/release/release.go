@@ -16,6 +16,7 @@ package release
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"kaname.dev/kaname/rib"
 	"kaname.dev/kaname/rib/release/files"
 	"kaname.dev/kaname/rib/release/fleet"
+	"kaname.dev/kaname/rib/release/pack"
 	"kaname.dev/kaname/rib/release/site"
 	"kaname.dev/kaname/rib/release/store"
 	"kaname.dev/kaname/rib/release/swarm"
@@ -72,6 +74,7 @@ type service struct {
 
 	pace     time.Duration // between two looks of the converger
 	patience time.Duration // with a host that is lost while it stages
+	ttl      time.Duration // of the leases of apps
 }
 
 // emission is an event on its way to the plane.
@@ -84,7 +87,7 @@ func newService() *service {
 	c := defaultConfig()
 	return &service{
 		config: &c, up: make(chan struct{}), deps: map[string]*deployment{}, yields: map[string]context.CancelFunc{},
-		tell: make(chan emission, 8192), look: make(chan struct{}, 1), pace: 2 * time.Second, patience: patience,
+		tell: make(chan emission, 8192), look: make(chan struct{}, 1), pace: 2 * time.Second, patience: patience, ttl: leaseTTL,
 	}
 }
 
@@ -176,7 +179,7 @@ func (r *service) open(ctx context.Context) (err error) {
 		return nil
 	}
 	s := r.settings()
-	r.store, err = store.Open(ctx, store.Options{Dir: r.node.Dir + "/store", Quota: int64(s.Quota), Log: r.node.Log})
+	r.store, err = store.Open(ctx, store.Options{Dir: r.node.Dir + "/store", Quota: int64(s.Quota), Log: r.node.Log, Pack: pack.Options{Workers: spare()}})
 	if err != nil {
 		return err
 	}
@@ -187,6 +190,15 @@ func (r *service) open(ctx context.Context) (err error) {
 	})
 	return err
 }
+
+// leaseTTL is how long a deploy's lease lasts unrenewed: long enough for a core that is
+// short of processors for a while, since letting go of a deploy is worse than a core's
+// death being noticed late.
+const leaseTTL = 15 * time.Second
+
+// spare returns how many blocks are compressed at a time: one processor is left for the
+// plane, which has leases to renew meanwhile.
+func spare() int { return max(runtime.GOMAXPROCS(0)-1, 1) }
 
 // siteSettings returns what the configuration allows on this host.
 func siteSettings(s Config) site.Settings {

@@ -3,6 +3,7 @@ package release
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/plane/planetest"
@@ -48,10 +49,15 @@ func TestDeployGoesOnWhenItsCoreReturns(t *testing.T) {
 		t.Errorf("the asker is told: %v", err)
 	}
 	open()
-	planetest.Eventually(t, "the deploy is done", func() bool {
+	done := func() bool {
 		app, err := f.core.r.apps().Get(t.Context(), "shop")
 		return err == nil && app.Value.Deploy == "" && app.Value.Wanted.Version == "2"
-	})
+	}
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(50 * time.Millisecond) { //nolint:forbidigo // polling with a deadline
+		if time.Now().After(end) {
+			t.Fatal("the deploy does not end")
+		}
+	}
 	f.wantLive("2")
 	out, _, err := run[deployOut](f, f.core, "release watch", map[string][]string{"app": {"shop"}, "once": {"true"}})
 	if err != nil || out.State != deployDone || out.Live != 3 {
