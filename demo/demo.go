@@ -164,6 +164,9 @@ func (d *show) second(ctx context.Context) error {
 		return err
 	}
 	d.sum.BytesFullSecond, d.sum.BytesDelta, d.sum.BytesOriginSecond, d.sum.SecondsDelta = pushed.Wire, out.Delta, out.Origin, since(began)
+	if out.Delta == 0 { // so little that a delta is not worth making: it travelled whole
+		d.sum.BytesDelta = min(out.Origin, pushed.Wire)
+	}
 	d.sum.LiveSecond = out.Live
 	d.made2 = began
 	d.v2, err = d.compare(ctx, archive, "2", began)
