@@ -34,16 +34,19 @@ type demoIn struct {
 	Once    bool   `name:"once" help:"exit when done"`
 }
 
-func (in demoIn) check() error {
+func (in *demoIn) check() (err error) {
 	if in.Hosts < 1 || in.Hosts > 100 {
 		return fault.Invalid(fmt.Sprintf("a demo has 1 to 100 hosts, not %d", in.Hosts))
 	}
-	for _, file := range []string{in.Release, in.Second} {
-		if file == "" || action.IsURL(file) {
+	for _, file := range []*string{&in.Release, &in.Second} {
+		if *file == "" || action.IsURL(*file) {
 			continue
 		}
-		if _, err := os.Stat(file); err != nil {
-			return fault.NotFound("archive " + file + " cannot be read").Because(err)
+		if _, err := os.Stat(*file); err != nil {
+			return fault.NotFound("archive " + *file + " cannot be read").Because(err)
+		}
+		if *file, err = filepath.Abs(*file); err != nil { // tar runs elsewhere
+			return err
 		}
 	}
 	return nil

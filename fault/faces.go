@@ -47,7 +47,7 @@ func Of(err error) *Fault {
 		return nil
 	}
 	if f, ok := errors.AsType[*Fault](err); ok {
-		if errors.Is(err, error(f)) {
+		if err == error(f) { //nolint:errorlint // the very same, not one that wraps it
 			return f
 		}
 		// Wrapped on the way up: keep the whole text, the inner kind and the remedy in
