@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 )
@@ -94,7 +95,7 @@ func run(ctx context.Context) error {
 
 // demo runs the main job once; the demo itself fails when anything is not as it should be.
 func demo(ctx context.Context, kaname string, hosts int, release string) (s summary, err error) {
-	args := []string{"demo", "--once", "-o", "json", "--progress", "none", "--hosts", fmt.Sprint(hosts)}
+	args := []string{"demo", "--once", "-o", "json", "--progress", "none", "--hosts", strconv.Itoa(hosts)}
 	if release != "" {
 		args = append(args, "--release", release)
 	}

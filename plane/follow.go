@@ -21,18 +21,8 @@ const lookEvery = time.Second
 // It is a loop of plain reads by sequence, woken by notes of the writers, and no
 // consumer: nothing is kept in the server, so nothing is lost when a server dies.
 func (s *store) follow(ctx, life context.Context, stream, filter string, from uint64, give func(record) bool, caughtUp func() bool) {
-	wake := make(chan struct{}, 1)
-	sub, err := s.l.nc.Subscribe(subjectNote+stream, func(m *nats.Msg) {
-		if subjectMatches(filter, string(m.Data)) {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
-		}
-	})
-	if err == nil {
-		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
-	}
+	wake, deaf := s.listen(stream, filter)
+	defer deaf()
 	f := follower{ctx: ctx, life: life, wake: wake}
 	for ctx.Err() == nil && life.Err() == nil {
 		recs, end, err := s.batch(ctx, stream, filter, from)
@@ -61,6 +51,24 @@ func (s *store) follow(ctx, life context.Context, stream, filter string, from ui
 			return
 		}
 	}
+}
+
+// listen returns a channel on which the notes of writers are heard that match the
+// filter, until deaf is called. Without it, a follow looks by the clock.
+func (s *store) listen(stream, filter string) (wake chan struct{}, deaf func()) {
+	wake = make(chan struct{}, 1)
+	sub, err := s.l.nc.Subscribe(subjectNote+stream, func(m *nats.Msg) {
+		if subjectMatches(filter, string(m.Data)) {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		return wake, func() {}
+	}
+	return wake, func() { _ = sub.Unsubscribe() } // fails only when the connection is closed
 }
 
 // follower is how a follow waits at the end of its stream.

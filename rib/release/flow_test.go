@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -237,9 +238,7 @@ func (f *fleetOfTest) push(version string, archive []byte) releaseOut {
 func (f *fleetOfTest) deploy(version string, values map[string][]string) (deployOut, []action.Event, error) {
 	f.t.Helper()
 	v := map[string][]string{"app": {"shop"}, "version": {version}, "to": {"role=web"}}
-	for k, x := range values {
-		v[k] = x
-	}
+	maps.Copy(v, values)
 	return run[deployOut](f, f.core, "release deploy", v)
 }
 
