@@ -159,7 +159,7 @@ func (o *Options) identify() (err error) {
 		}
 	} else {
 		if o.Authority == nil {
-			if o.Authority, err = trust.OpenAuthority(o.trustDir()); err != nil {
+			if o.Authority, err = o.openAuthority(); err != nil {
 				return err
 			}
 		}
@@ -172,6 +172,20 @@ func (o *Options) identify() (err error) {
 			At(o.trustDir()).Try("set the host's name back, or join again under the new one")
 	}
 	return err
+}
+
+// openAuthority returns the authority kept here; a core that is alone makes it. One of
+// several must be given that of the others, or they would be so many planes.
+func (o *Options) openAuthority() (*trust.Authority, error) {
+	if o.Mode != Cluster {
+		return trust.OpenAuthority(o.trustDir())
+	}
+	a, err := trust.LoadAuthority(o.trustDir())
+	if fault.Is(err, fault.KindNotFound) {
+		err = fault.Invalid("a core of a cluster needs the authority of the plane, and there is none").At(o.trustDir()).
+			Try("make it on one core by starting that once with plane.mode embedded, then copy its authority.pem here, mode 0600")
+	}
+	return a, err
 }
 
 // coreIdentity returns the identity of a core, which the authority at hand makes
