@@ -179,16 +179,26 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// action shows the form; of an action that reads, with the result if it was asked.
-func (v *visit) action() {
-	d, ok := v.find(v.r.PathValue("id"))
+// asked returns the action of the address and the form as it was filled in; when there
+// is none, or the form cannot be read, it has drawn why.
+func (v *visit) asked() (d api.Descriptor, f *form, ok bool) {
+	d, ok = v.find(v.r.PathValue("id"))
 	if !ok {
 		v.draw("runs", view{Title: "action", Fault: fault.NotFound("action " + v.r.PathValue("id") + " is not known here")})
-		return
+		return d, nil, false
 	}
 	f, err := readForm(v.w, v.r)
 	if err != nil {
 		v.draw("runs", view{Title: d.Name, Fault: fault.Of(err)})
+		return d, nil, false
+	}
+	return d, f, true
+}
+
+// action shows the form; of an action that reads, with the result if it was asked.
+func (v *visit) action() {
+	d, f, ok := v.asked()
+	if !ok {
 		return
 	}
 	p := v.page(d, f)
@@ -208,14 +218,8 @@ func (v *visit) action() {
 
 // act plans or runs an action that changes something.
 func (v *visit) act() {
-	d, ok := v.find(v.r.PathValue("id"))
+	d, f, ok := v.asked()
 	if !ok {
-		v.draw("runs", view{Title: "action", Fault: fault.NotFound("action " + v.r.PathValue("id") + " is not known here")})
-		return
-	}
-	f, err := readForm(v.w, v.r)
-	if err != nil {
-		v.draw("runs", view{Title: d.Name, Fault: fault.Of(err)})
 		return
 	}
 	p := v.page(d, f)

@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/release/fleet"
 	"kaname.dev/kaname/rib/release/manifest"
 	"kaname.dev/kaname/rib/release/swarm"
 	"kaname.dev/kaname/rib/release/tuggle"
@@ -94,7 +95,7 @@ func (r *registry) find(ctx context.Context, _, name string) (Found, error) {
 	found := d.Value
 	for _, m := range members {
 		if m.Alive && slices.Contains(found.Hosts, m.Host) {
-			found.Peers = append(found.Peers, swarm.Peer{Host: m.Host, Address: m.Address, Place: m.Labels["zone"], Origin: found.Hosts[0] == m.Host})
+			found.Peers = append(found.Peers, swarm.Peer{Host: m.Host, Address: m.Address, Place: fleet.Place(m.Labels), Origin: found.Hosts[0] == m.Host})
 		}
 	}
 	return found, nil
