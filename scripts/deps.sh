@@ -22,12 +22,30 @@ needs=(
 	rsync:rsync             # stretcher's default sync strategy
 	mkfs.ext4:e2fsprogs     # full and damaged disks
 	dpkg-deb:dpkg
+	named:bind9             # the zone rib works real name servers
+	named-checkconf:bind9-utils
+	nsd:nsd
+	knotd:knot
+	pdns_server:pdns-server
+	pdnsutil:pdns-server
+	dig:bind9-dnsutils      # answers are checked with another implementation
+	sqlite3:sqlite3
+	/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql:pdns-backend-sqlite3
+	/usr/share/doc/pdns-backend-bind:pdns-backend-bind
+	yadifad:yadifa
 )
+
+present() {
+	case $1 in
+	/*) [ -e "$1" ] ;;
+	*) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+	esac
+}
 
 missing=()
 for n in "${needs[@]}"; do
 	program=${n%%:*} package=${n##*:}
-	if ! PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null; then
+	if ! present "$program"; then
 		missing+=("$package")
 	fi
 done
@@ -41,5 +59,13 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 fi
 echo "installing for the tests: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
+# Name servers are installed for the tests, which start their own; nothing is to run on
+# this machine's port 53 for it.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+	trap 'rm -f $policy' EXIT
+fi
 apt-get update -qq >&2
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

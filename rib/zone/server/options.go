@@ -1,0 +1,26 @@
+package server
+
+import "log/slog"
+
+// Options say how a driver reaches its server.
+type Options struct {
+	Name    string   // the server's name in kaname: "ns1-bind"
+	Kind    string   // bind, nsd, knot, pdns, exec
+	Control string   // where it is controlled: host:port, a socket's path, a URL
+	KeyFile string   // secret of the control channel, in the form that the server uses
+	CertDir string   // client certificate of nsd-control over TCP
+	Config  string   // path of the server's configuration, for checks and setup
+	View    string   // BIND's view; empty for none
+	Exec    Commands // of kind exec
+	Dir     string   // the driver's own state, exists
+	Log     *slog.Logger
+}
+
+// Commands are what kind exec runs; see package server/exec.
+type Commands struct {
+	List   []string `yaml:"list,omitempty" help:"prints one zone a line"`
+	Add    []string `yaml:"add,omitempty" help:"adds the zones of its standard input"`
+	Remove []string `yaml:"remove,omitempty" help:"removes the zones of its standard input"`
+	Kick   []string `yaml:"kick,omitempty" help:"transfers the zones of its standard input again"`
+	Probe  []string `yaml:"probe,omitempty" help:"prints the server's version"`
+}
