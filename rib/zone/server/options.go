@@ -1,6 +1,11 @@
 package server
 
-import "log/slog"
+import (
+	"log/slog"
+	"net/netip"
+
+	"kaname.dev/kaname/rib/zone/wire"
+)
 
 // Options say how a driver reaches its server.
 type Options struct {
@@ -23,4 +28,27 @@ type Commands struct {
 	Remove []string `yaml:"remove,omitempty" help:"removes the zones of its standard input"`
 	Kick   []string `yaml:"kick,omitempty" help:"transfers the zones of its standard input again"`
 	Probe  []string `yaml:"probe,omitempty" help:"prints the server's version"`
+}
+
+// Setup is what a server's configuration is to be made for.
+type Setup struct {
+	Options   Options
+	Templates []Template
+	Keys      []wire.Key     // that the templates name
+	Address   netip.AddrPort // where the server answers
+}
+
+// Recipe is the least that a server's configuration needs for kaname.
+type Recipe struct {
+	Files    []File     `json:"files"`
+	Commands [][]string `json:"commands"` // run after the files are written, in this order
+	Notes    []string   `json:"notes"`    // what cannot be done by files and commands, for a person
+}
+
+// File is a file of a recipe.
+type File struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
+	Mode uint32 `json:"mode"` // 0o640
+	Why  string `json:"why"`
 }
