@@ -219,3 +219,18 @@ func Hash(n Name) string {
 	sum := sha256.Sum256(n.Wire())
 	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }
+
+// UnmarshalText reads a name as Parse does, so that one that came from elsewhere is
+// canonical or refused.
+func (n *Name) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*n = "" // the zero Name, as it was written
+		return nil
+	}
+	p, err := Parse(string(text))
+	if err != nil {
+		return fmt.Errorf("name %q %w", text, err)
+	}
+	*n = p
+	return nil
+}
