@@ -265,7 +265,8 @@ func (s *Server) SOA(zone string) (serial uint32, rcode int, ok bool) {
 		return 0, -1, false
 	}
 	for _, rr := range r.Answer {
-		if soa, is := rr.(*dns.SOA); is && r.Authoritative && strings.EqualFold(rr.Header().Name, dns.Fqdn(zone)) {
+		// The question comes back with the escapes of the answer.
+		if soa, is := rr.(*dns.SOA); is && r.Authoritative && strings.EqualFold(rr.Header().Name, r.Question[0].Name) {
 			return soa.Serial, r.Rcode, true
 		}
 	}
