@@ -55,7 +55,8 @@ type Ask struct {
 }
 
 // Feed is the answer to Ask. With Full the zones are all; otherwise they replace
-// those of the same names, and Gone are no longer desired.
+// those of the same names. Gone are known to be desired no longer: that the guard has
+// let them go is known too, while a zone of which nothing is said is a riddle.
 type Feed struct {
 	Generation string            `json:"generation"`
 	Full       bool              `json:"full,omitempty"`
@@ -71,7 +72,6 @@ type Policy struct {
 	Least      int           `json:"least"` // and of at least so many
 	Window     time.Duration `json:"window"`
 	Quarantine time.Duration `json:"quarantine"`         // how long contents of removed zones are kept
-	Rescue     []name.Name   `json:"rescue,omitempty"`   // zones to be served from contents kept on the host
 	Forced     []name.Name   `json:"forced,omitempty"`   // zones to be removed though their contents cannot be kept
 	Accepted   []string      `json:"accepted,omitempty"` // hashes of plans that an operator let through
 }
@@ -103,6 +103,9 @@ type Held struct {
 	Names []name.Name `json:"names"` // the first ten of them
 	Since time.Time   `json:"since"`
 }
+
+// Serving is the state of a zone that is as it should be; package watch has the others.
+const Serving = "serving"
 
 // Cell is one zone on one server.
 type Cell struct {

@@ -1,0 +1,157 @@
+// Package keeper decides which zones are desired. Of the cores, the one that holds
+// the lease "zone" does it: it takes the reports of sources, lets them through the
+// guard, keeps the accepted sets as documents, and answers servers that ask what to
+// serve. What it needs after a restart is in the documents; what servers tell it is
+// not, they tell it again.
+//
+// The invariants: what a source does not know to be gone stays desired; a set that
+// shrinks beyond the guard's limits is not accepted without an operator; a zone has
+// one owner among the sources, the one that has had it longest.
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/zone/exchange"
+	"kaname.dev/kaname/rib/zone/guard"
+	"kaname.dev/kaname/rib/zone/server"
+)
+
+// LeaseName is the lease whose holder is the keeper.
+const LeaseName = "zone"
+
+// leaseTTL outlives a core that is short of processors for a while.
+const leaseTTL = 15 * time.Second
+
+// Settings are what can change while it runs.
+type Settings struct {
+	Groups     map[string]server.Template // by group; without primaries those of the source count
+	Guard      guard.Policy
+	Quarantine time.Duration // how long a removed zone can be restored
+}
+
+// Options say with what a keeper works.
+type Options struct {
+	Plane    *plane.Plane
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Settings func() Settings
+	// Desired is called, if not nil, after each change of what is desired, by the
+	// goroutine that made it; with all that is desired, by view.
+	Desired func(d Desired)
+	Now     func() time.Time // time.Now when nil
+}
+
+// Keeper is the keeper's office on one core; whether this core holds it changes.
+type Keeper struct {
+	o      Options
+	meters *meters
+
+	mu    sync.Mutex // guards reign
+	reign *reign     // nil when this core is not the keeper
+}
+
+// New returns the office; Register and Run open it.
+func New(o Options) (*Keeper, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	m, err := newMeters(o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Keeper{o: o, meters: m}, nil
+}
+
+// Register serves other hosts' messages on the peer listener's mux, and answers the
+// plane's question who the keeper is.
+func (k *Keeper) Register(mux *http.ServeMux) error {
+	exchange.Handle(mux, exchange.PathReport, k.report)
+	exchange.Handle(mux, exchange.PathDesired, k.feed)
+	exchange.Handle(mux, exchange.PathObserved, k.observed)
+	exchange.Handle(mux, exchange.PathView, k.view)
+	return plane.Answer(k.o.Plane, exchange.QuestionKeeper, func(ctx context.Context, _ string, _ struct{}) (exchange.Keeper, error) {
+		return k.find(ctx)
+	})
+}
+
+// find returns who the keeper is.
+func (k *Keeper) find(ctx context.Context) (exchange.Keeper, error) {
+	seat, err := seats(k.o.Plane).Get(ctx, "keeper")
+	if err != nil {
+		return exchange.Keeper{}, fault.Unavailable("no core keeps the zones yet").Because(err).Try("wait some seconds; then: kaname doctor on a core")
+	}
+	members, err := k.o.Plane.Members(ctx)
+	if err != nil {
+		return exchange.Keeper{}, err
+	}
+	for i := range members {
+		if members[i].Host == seat.Value.Host && members[i].Address != "" {
+			return exchange.Keeper{Host: members[i].Host, Address: members[i].Address}, nil
+		}
+	}
+	return exchange.Keeper{}, fault.Unavailable("core " + seat.Value.Host + ", which keeps the zones, has no peer listener").Try("set peer.listen there")
+}
+
+// Run holds the office whenever no other core does, until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		lease, err := k.o.Plane.Lease(ctx, LeaseName, plane.LeaseOptions{TTL: leaseTTL, Why: "keeper of the zones"})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if err := k.serve(ctx, lease); err != nil && ctx.Err() == nil {
+			k.o.Log.Warn("this core keeps the zones no longer", "why", err)
+		}
+	}
+	return nil
+}
+
+// serve is one reign: from the lease to its end.
+func (k *Keeper) serve(ctx context.Context, lease *plane.Lease) error {
+	life, fail := context.WithCancelCause(lease.Context())
+	defer fail(nil)
+	stop := context.AfterFunc(ctx, func() { fail(context.Cause(ctx)) })
+	defer stop()
+	defer func() {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		_ = lease.Release(within) // it ends by itself otherwise
+	}()
+	r, err := k.accede(life, lease, fail)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.reign = r
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.reign = nil
+		k.mu.Unlock()
+		r.end()
+	}()
+	k.o.Log.Info("this core keeps the zones", "zones", len(r.desired), "sources", len(r.sources))
+	return r.watch(life, fail)
+}
+
+// current returns the reign, or says that another core has it.
+func (k *Keeper) current() (*reign, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.reign == nil {
+		return nil, fault.Unavailable("this core does not keep the zones").Try("ask again: the plane names the one that does")
+	}
+	return k.reign, nil
+}
