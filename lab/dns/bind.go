@@ -41,7 +41,7 @@ func BIND(t testing.TB, o Options) *Server {
 	s.write("rndc.key", fmt.Sprintf("key \"rndc\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", KeySecret))
 	s.write("zone.db", ZoneFile(1))
 	s.write("zones/README", "secondary zones\n")
-	s.write("kaname/README", "kaname's zones\n")
+	s.write("kaname/zones.conf", "")
 	s.write("zones.conf", "")
 	s.write("named.conf", s.bindConfig(o))
 	if o.Primary {
@@ -84,6 +84,9 @@ options {
 		bindConsumes(&b, o)
 	}
 	b.WriteString("};\ninclude \"zones.conf\";\n")
+	if !o.Primary {
+		b.WriteString("include \"kaname/zones.conf\";\n")
+	}
 	for _, c := range o.Catalogs {
 		if o.Primary {
 			s.write(c+".db", "$TTL 0\n@ SOA invalid. invalid. 1 3600 600 604800 60\n@ NS invalid.\nversion TXT \"2\"\n")
