@@ -222,10 +222,13 @@ func (k *call) change(ctx context.Context, list []work) {
 		if k.errs[w.at] != nil {
 			continue
 		}
-		k.carry(w)
+		carried := k.carry(w)
 		cmd, err := rndc.ModZone(w.name, k.d.view, w.block)
 		if err == nil {
 			err = k.do(ctx, cmd)
+		}
+		if err == nil && !carried {
+			_ = k.do(ctx, rndc.Retransfer(w.name, k.d.view)) // what it tells is no error: named has the zone
 		}
 		if k.errs[w.at] = err; err == nil && w.have.where == inFile {
 			lines[w.name] = lineOf(w.name, w.block)
@@ -247,17 +250,23 @@ func (k *call) change(ctx context.Context, list []work) {
 }
 
 // carry gives the new file of a zone the contents of the old one, so that named
-// answers on while it changes the zone.
-func (k *call) carry(w work) {
+// answers on while it changes the zone, and after a restart. It reports whether it
+// could: named writes the file some time after the transfer.
+func (k *call) carry(w work) bool {
 	from, to := k.c.Path(w.have.conf.File), k.c.Path(k.d.fileOf(w.name, w.id))
-	if w.have.conf.File == "" || !w.have.conf.Secondary() || from == to {
-		return
+	if w.have.conf.File == "" || !w.have.conf.Secondary() {
+		return false
 	}
-	for _, end := range []string{"", ".jnl"} {
+	if from == to {
+		return true
+	}
+	for _, end := range []string{".jnl", ""} {
 		_ = os.Remove(to + end)
-		// Without the file named takes a transfer.
-		_ = os.Link(from+end, to+end)
+		if err := os.Link(from+end, to+end); err != nil && end == "" {
+			return false
+		}
 	}
+	return true
 }
 
 // erase removes the files of a zone.

@@ -209,6 +209,10 @@ func TestChangeKeepsAnswering(t *testing.T) {
 	b.add(b.additions(zones[120:]...))
 	b.add(b.additions(zones[:120]...))
 	b.served(zones...)
+	lab.Eventually(t, "named has written the files", func() bool {
+		files, _ := filepath.Glob(filepath.Join(b.second.Dir, "kaname", b.template().ID("bind"), "*.db"))
+		return len(files) == len(zones)
+	})
 	b.primary.Kill() // what is lost now stays lost
 	changed := b.additions(zones...)
 	for i := range changed {
