@@ -53,10 +53,11 @@ generate: ## write the generated files anew
 	go generate ./...
 
 .PHONY: bench
-bench: ## measure, side by side with tar and others, into bench/out
+bench: build ## measure, side by side with what others do, into bench/results.json; ONLY=release|zone, RUN=pattern
 	@scripts/deps.sh test
 	@mkdir -p bench/out
-	go test -run '^$$' -bench . -benchtime 3x $(BENCHFLAGS) ./... | tee bench/out/bench.txt
+	go test -run '^$$' -bench . -benchtime 3x $(BENCHFLAGS) $(if $(ONLY),./rib/$(ONLY)/...,./...) | tee bench/out/bench.txt
+	go run ./bench $(if $(ONLY),-only '$(ONLY)') $(if $(RUN),-run '$(RUN)')
 
 .PHONY: soak
 soak: ## the long tests: crash rounds, lease histories, fuzzing

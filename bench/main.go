@@ -2,19 +2,23 @@
 // and writes bench/results.json and a table. Its figures are ratios: on a noisy machine
 // only what was measured in the same run says anything.
 //
-// It runs the demo, the main job with real processes on this machine, three times and
-// takes medians.
+// For the rib release it runs the demo, the main job with real processes on this
+// machine, three times and takes medians; for the rib zone the tests of bench/zone in
+// full size, with real name servers. What was not measured in a run stays as it was.
 package main
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -58,13 +62,90 @@ func run(ctx context.Context) error {
 	release := flag.String("release", "", "tarball to release; by default one is made")
 	rounds := flag.Int("rounds", 3, "runs of which the median is taken")
 	out := flag.String("out", "bench/results.json", "where the results go")
+	only := flag.String("only", "", "measure this rib alone: release, zone")
+	which := flag.String("run", "", "of the rib zone, only the tests that match")
 	flag.Parse()
-	var runs []summary
-	for i := range *rounds {
-		fmt.Fprintf(os.Stderr, "demo with %d hosts, run %d of %d\n", *hosts, i+1, *rounds)
-		s, err := demo(ctx, *kaname, *hosts, *release)
+	var results []result
+	if *only != "zone" {
+		list, err := releases(ctx, *kaname, *hosts, *release, *rounds)
 		if err != nil {
 			return err
+		}
+		results = append(results, list...)
+	}
+	if *only != "release" {
+		list, err := zones(ctx, *which)
+		results = append(results, list...)
+		if err != nil {
+			return errors.Join(err, keep(*out, results))
+		}
+	}
+	return keep(*out, results)
+}
+
+// keep writes the results over earlier ones of the same names, and prints all.
+func keep(path string, fresh []result) error {
+	var all []result
+	if b, err := os.ReadFile(path); err == nil {
+		if err := json.Unmarshal(b, &all); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	all = slices.DeleteFunc(all, func(r result) bool {
+		return slices.ContainsFunc(fresh, func(f result) bool { return f.Name == r.Name })
+	})
+	all = append(all, fresh...)
+	slices.SortFunc(all, func(a, b result) int { return cmp.Compare(a.Name, b.Name) })
+	if err := write(path, all); err != nil {
+		return err
+	}
+	return table(all)
+}
+
+// zones runs the tests of bench/zone in full size; of a figure that is measured more
+// than once the median counts.
+func zones(ctx context.Context, which string) ([]result, error) {
+	dir, err := os.MkdirTemp("", "kaname-bench")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	lines := filepath.Join(dir, "figures")
+	c := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=90m", "-run="+which, "./bench/zone")
+	c.Env = append(os.Environ(), "KANAME_BENCH="+lines)
+	c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	failed := c.Run()
+	f, err := os.Open(lines)
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	defer f.Close()
+	measured := map[string][]result{}
+	for d := json.NewDecoder(f); ; {
+		var r result
+		if err := d.Decode(&r); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		measured[r.Name] = append(measured[r.Name], r)
+	}
+	var out []result
+	for _, list := range measured {
+		slices.SortFunc(list, func(a, b result) int { return cmp.Compare(a.Value, b.Value) })
+		out = append(out, list[len(list)/2])
+	}
+	return out, failed
+}
+
+// releases measures the rib release.
+func releases(ctx context.Context, kaname string, hosts int, release string, rounds int) ([]result, error) {
+	var runs []summary
+	for i := range rounds {
+		fmt.Fprintf(os.Stderr, "demo with %d hosts, run %d of %d\n", hosts, i+1, rounds)
+		s, err := demo(ctx, kaname, hosts, release)
+		if err != nil {
+			return nil, err
 		}
 		runs = append(runs, s)
 	}
@@ -81,16 +162,12 @@ func run(ctx context.Context) error {
 		return result{name, median(value), unit, against, median(func(s summary) float64 { return value(s) / base(s) }), date}
 	}
 	full := func(s summary) float64 { return s.Full }
-	results := []result{
+	return []result{
 		line("release.demo_origin_bytes", "bytes", "one full pack", func(s summary) float64 { return s.Origin }, full),
 		line("release.demo_delta_bytes", "bytes", "the second release's full pack", func(s summary) float64 { return s.Delta }, func(s summary) float64 { return s.FullSecond }),
 		line("release.demo_delta_origin_bytes", "bytes", "the second release's full pack", func(s summary) float64 { return s.OriginSecond }, func(s summary) float64 { return s.FullSecond }),
 		line("release.demo_delta_seconds", "s", "the first deploy", func(s summary) float64 { return s.DeployDelta }, func(s summary) float64 { return s.Deploy }),
-	}
-	if err := write(*out, results); err != nil {
-		return err
-	}
-	return table(results)
+	}, nil
 }
 
 // demo runs the main job once; the demo itself fails when anything is not as it should be.
