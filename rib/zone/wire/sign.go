@@ -1,0 +1,161 @@
+package wire
+
+import (
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // HMAC-SHA-1 is mandatory to implement (RFC 8945 section 6)
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"kaname.dev/kaname/rib/zone/name"
+)
+
+// Fudge is how far the clocks of two servers may differ, in seconds (RFC 8945 section 10).
+const Fudge = 300
+
+// maxUnsigned is how many messages of a transfer may be without a signature between two
+// with one (RFC 8945 section 5.3.1).
+const maxUnsigned = 99
+
+// hashes of the algorithms.
+var hashes = map[string]func() hash.Hash{
+	"hmac-sha1": sha1.New, "hmac-sha224": sha256.New224, "hmac-sha256": sha256.New, "hmac-sha384": sha512.New384, "hmac-sha512": sha512.New,
+}
+
+// Canonical returns the key with its name in canonical form, absolute, and says what is wrong with it.
+func (k Key) Canonical() (Key, error) {
+	err := k.check()
+	if n, bad := name.Parse(k.Name); bad == nil {
+		k.Name = n.String()
+	}
+	return k, err
+}
+
+// Signer signs and verifies the messages of one exchange, a request and its replies, in
+// their order. It is not safe for concurrent use.
+type Signer struct {
+	key     Key
+	secret  []byte
+	mac     string // of the message before
+	timers  bool   // a message of the same sender was signed before
+	pending []byte // unsigned messages since
+	skipped int
+}
+
+// NewSigner returns the signer of an exchange with the key.
+func NewSigner(k Key) (*Signer, error) {
+	k, err := k.Canonical()
+	if err != nil {
+		return nil, err
+	}
+	secret, err := base64.StdEncoding.DecodeString(k.Secret)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{key: k, secret: secret}, nil
+}
+
+// Sign returns the message in wire form with a TSIG record. The signatures of requests
+// and of a transfer's replies follow on each other.
+func (s *Signer) Sign(m *dns.Msg) ([]byte, error) {
+	return s.sign(m, 0, "")
+}
+
+// SignError signs a reply that carries a TSIG error, dns.RcodeBadTime with the time of
+// this host (RFC 8945 section 5.2.3).
+func (s *Signer) SignError(m *dns.Msg, code uint16) ([]byte, error) {
+	other := ""
+	if code == dns.RcodeBadTime {
+		other = fmt.Sprintf("%012x", time.Now().Unix())
+	}
+	return s.sign(m, code, other)
+}
+
+func (s *Signer) sign(m *dns.Msg, code uint16, other string) ([]byte, error) {
+	m.Extra = append(m.Extra, &dns.TSIG{
+		Hdr:       dns.RR_Header{Name: s.key.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY},
+		Algorithm: s.key.Algorithm + ".", TimeSigned: uint64(time.Now().Unix()), Fudge: Fudge, OrigId: m.Id,
+		Error: code, OtherLen: uint16(len(other) / 2), OtherData: other,
+	})
+	out, mac, err := dns.TsigGenerateWithProvider(m, verifier{s}, s.mac, s.timers) // takes the record off again
+	s.mac = mac
+	return out, err
+}
+
+// Follow makes the next signatures those of a reply's further messages, which cover only
+// the times (RFC 8945 section 5.3.1).
+func (s *Signer) Follow() { s.timers = true }
+
+// Request takes over the signature of a request that was verified, so that Sign signs
+// the reply to it.
+func (s *Signer) Request(t *dns.TSIG) { s.mac = t.MAC }
+
+// Verify verifies the message m, whose wire form is raw, which it spoils. It returns
+// ErrKey or ErrClock, wrapped.
+func (s *Signer) Verify(raw []byte, m *dns.Msg) error {
+	t := m.IsTsig()
+	if t == nil {
+		return s.skip(raw)
+	}
+	err := dns.TsigVerifyWithProvider(raw, verifier{s}, s.mac, s.timers)
+	s.mac, s.pending, s.skipped = t.MAC, s.pending[:0], 0
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dns.ErrTime):
+		return clockError(time.Unix(int64(t.TimeSigned), 0)) //nolint:gosec // 48 bits
+	case errors.Is(err, dns.ErrSig):
+		return fmt.Errorf("%w: the answer's signature with %s is wrong; copy the key file again", ErrKey, s.key.Name)
+	default:
+		return fmt.Errorf("%w: %w", ErrKey, err)
+	}
+}
+
+// skip takes an unsigned message in the middle of a transfer.
+func (s *Signer) skip(raw []byte) error {
+	if s.skipped++; !s.timers || s.skipped > maxUnsigned {
+		return fmt.Errorf("%w: the answer is not signed with %s", ErrKey, s.key.Name)
+	}
+	s.pending = append(s.pending, raw...)
+	return nil
+}
+
+// Generate returns the HMAC of a message as the library lays it out (dns.TsigProvider).
+func (s *Signer) Generate(msg []byte, t *dns.TSIG) ([]byte, error) {
+	algorithm := strings.TrimSuffix(strings.ToLower(t.Algorithm), ".")
+	if n, err := name.Parse(t.Hdr.Name); err != nil || n.String() != s.key.Name || algorithm != s.key.Algorithm {
+		return nil, fmt.Errorf("it is signed with the key %q of %s, not %s", t.Hdr.Name, algorithm, s.key.Name)
+	}
+	h := hmac.New(hashes[s.key.Algorithm], s.secret)
+	// The library puts the length and octets of the MAC before the message; unsigned messages come between.
+	if n := 2 + len(s.mac)/2; len(s.pending) > 0 && len(msg) >= n {
+		h.Write(msg[:n])
+		h.Write(s.pending)
+		msg = msg[n:]
+	}
+	h.Write(msg)
+	return h.Sum(nil), nil
+}
+
+// verifier makes a Signer a dns.TsigProvider, whose Verify is of another form.
+type verifier struct{ *Signer }
+
+func (v verifier) Verify(msg []byte, t *dns.TSIG) error {
+	want, err := v.Generate(msg, t)
+	if err != nil {
+		return err
+	}
+	got, err := hex.DecodeString(t.MAC)
+	if err != nil || !hmac.Equal(got, want) {
+		return dns.ErrSig
+	}
+	return nil
+}
