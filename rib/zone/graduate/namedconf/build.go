@@ -21,7 +21,7 @@ func build(list []Statement, by string, notes []string) (*Config, error) {
 	}
 	b := builder{
 		c: &Config{By: by, Notes: notes},
-		l: lists{acls: map[string]Statement{}, servers: map[string]Statement{}, cache: map[string][]Match{}},
+		l: lists{acls: map[string]Statement{}, servers: map[string]Statement{}, cache: map[string][]Match{}, blocks: map[*Statement][]Match{}},
 	}
 	var views, zones []Statement
 	for _, st := range list {

@@ -18,7 +18,8 @@ const maxResolve = 100000
 type lists struct {
 	acls    map[string]Statement
 	servers map[string]Statement
-	cache   map[string][]Match
+	cache   map[string][]Match     // of acls
+	blocks  map[*Statement][]Match // of blocks: what all zones inherit is held once
 }
 
 // KeyName returns the canonical form of a key's name, as it is compared: lower
@@ -37,33 +38,48 @@ type resolved struct {
 	n     int
 }
 
-// match resolves the block of an address match list. It is never nil.
+// match resolves the block of an address match list. It is never nil, and may be
+// shared: it is not to be changed.
 func (l *lists) match(block []Statement) ([]Match, error) {
+	if len(block) == 0 {
+		return []Match{}, nil
+	}
+	if out, ok := l.blocks[&block[0]]; ok {
+		return out, nil
+	}
 	r := resolved{l: l}
 	out, err := r.match(block)
-	if out == nil && err == nil {
+	if err != nil {
+		return nil, err
+	}
+	if out == nil {
 		out = []Match{}
 	}
-	return out, err
+	l.blocks[&block[0]] = out
+	return out, nil
 }
 
 func (r *resolved) match(block []Statement) ([]Match, error) {
 	var list []Match
-	for _, st := range block {
-		more, err := r.element(st)
+	for i, st := range block {
+		more, err := r.element(st, i == len(block)-1)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", st.At, err)
 		}
 		if r.n += len(more) + 1; r.n > maxResolve {
 			return nil, fmt.Errorf("%s: the address list has more than %d elements when the lists in it are resolved; simplify it", st.At, maxResolve)
 		}
+		if len(block) == 1 {
+			return more, nil // shared, not copied
+		}
 		list = append(list, more...)
 	}
 	return list, nil
 }
 
-// element resolves one element: an address, a prefix, a key, a name, a block.
-func (r *resolved) element(st Statement) ([]Match, error) {
+// element resolves one element: an address, a prefix, a key, a name, a block. last is
+// that of its list.
+func (r *resolved) element(st Statement, last bool) ([]Match, error) {
 	items, not := st.Items, false
 	for len(items) > 0 && items[0].Text == "!" && !items[0].Quoted {
 		items, not = items[1:], !not
@@ -75,7 +91,7 @@ func (r *resolved) element(st Statement) ([]Match, error) {
 	switch first := items[0]; {
 	case first.IsBlock && len(items) == 1:
 		inner, err := r.match(first.Block)
-		return nested(inner, not, other), err
+		return nested(inner, not, last, other), err
 	case first.IsBlock || len(items) > 2:
 		return other, nil
 	case len(items) == 2 && strings.EqualFold(first.Text, "key") && !items[1].IsBlock:
@@ -83,12 +99,12 @@ func (r *resolved) element(st Statement) ([]Match, error) {
 	case len(items) == 2:
 		return other, nil // geoip country, which named-checkconf prints as country
 	default:
-		return r.named(first.Text, not, other)
+		return r.named(first.Text, not, last, other)
 	}
 }
 
 // named resolves an element of one word.
-func (r *resolved) named(word string, not bool, other []Match) ([]Match, error) {
+func (r *resolved) named(word string, not, last bool, other []Match) ([]Match, error) {
 	switch strings.ToLower(word) {
 	case "any":
 		return []Match{{Not: not, Kind: MatchAny}}, nil
@@ -122,13 +138,17 @@ func (r *resolved) named(word string, not bool, other []Match) ([]Match, error) 
 		}
 		r.l.cache[key] = inner
 	}
-	return nested(inner, not, other), nil
+	return nested(inner, not, last, other), nil
 }
 
 // nested puts a list in the place of an element. What a list inside a list denies
 // is not denied, it only does not match there, so lists with a negation inside
-// keep no meaning when they are flattened; the exception is "none" alone.
-func nested(inner []Match, not bool, other []Match) []Match {
+// do not keep their meaning when they are flattened. The exceptions are "none" alone,
+// and the last element: not to match there is to be denied.
+func nested(inner []Match, not, last bool, other []Match) []Match {
+	if last && !not {
+		return inner
+	}
 	out := make([]Match, 0, len(inner))
 	for _, m := range inner {
 		if m.Not && m.Kind == MatchAny && len(inner) == 1 {
