@@ -138,12 +138,8 @@ func remember(losses []Loss, zones int, now time.Time, window time.Duration) []L
 }
 
 // notBefore reports whether serial a is b or later, as RFC 1982 section 3.2 compares;
-// of two that cannot be compared neither is.
+// of two that are 2^31 apart neither is.
 func notBefore(a, b uint32) bool { return a == b || a-b < 1<<31 }
-
-// Newer reports whether serial a is later than b (RFC 1982 section 3.2). Of two that
-// are 2^31 apart neither is.
-func Newer(a, b uint32) bool { return a != b && a-b < 1<<31 }
 
 func orHour(d time.Duration) time.Duration {
 	if d <= 0 {
