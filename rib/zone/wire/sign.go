@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -66,28 +67,66 @@ func NewSigner(k Key) (*Signer, error) {
 // Sign returns the message in wire form with a TSIG record. The signatures of requests
 // and of a transfer's replies follow on each other.
 func (s *Signer) Sign(m *dns.Msg) ([]byte, error) {
-	return s.sign(m, 0, "")
-}
-
-// SignError signs a reply that carries a TSIG error, dns.RcodeBadTime with the time of
-// this host (RFC 8945 section 5.2.3).
-func (s *Signer) SignError(m *dns.Msg, code uint16) ([]byte, error) {
-	other := ""
-	if code == dns.RcodeBadTime {
-		other = fmt.Sprintf("%012x", time.Now().Unix())
+	raw, err := m.Pack()
+	if err != nil {
+		return nil, err
 	}
-	return s.sign(m, code, other)
+	return s.Append(raw, 0), nil
 }
 
-func (s *Signer) sign(m *dns.Msg, code uint16, other string) ([]byte, error) {
-	m.Extra = append(m.Extra, &dns.TSIG{
-		Hdr:       dns.RR_Header{Name: s.key.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY},
-		Algorithm: s.key.Algorithm + ".", TimeSigned: uint64(time.Now().Unix()), Fudge: Fudge, OrigId: m.Id,
-		Error: code, OtherLen: uint16(len(other) / 2), OtherData: other,
-	})
-	out, mac, err := dns.TsigGenerateWithProvider(m, verifier{s}, s.mac, s.timers) // takes the record off again
-	s.mac = mac
-	return out, err
+// Append appends a TSIG record to a message in wire form, signs it, and returns it. code
+// is 0 or a TSIG error (RFC 8945 section 5.2): a reply with dns.RcodeBadSig is not
+// signed, one with dns.RcodeBadTime carries the time of this host.
+func (s *Signer) Append(raw []byte, code uint16) []byte {
+	now := time48(time.Now())
+	var other []byte
+	if code == dns.RcodeBadTime {
+		other = now
+	}
+	end := binary.BigEndian.AppendUint16(nil, code)
+	end = binary.BigEndian.AppendUint16(end, uint16(len(other)))
+	end = append(end, other...)
+	times := binary.BigEndian.AppendUint16(now, Fudge)
+	owner, algorithm := name.Name(s.key.Name).Wire(), name.Name(s.key.Algorithm+".").Wire()
+	var mac []byte
+	if code != dns.RcodeBadSig && code != dns.RcodeBadKey {
+		mac = s.hmac(raw, owner, algorithm, times, end)
+		s.mac = hex.EncodeToString(mac)
+	}
+	id := [2]byte{raw[0], raw[1]}
+	raw = append(raw, owner...)
+	raw = append(raw, 0, byte(dns.TypeTSIG), 0, dns.ClassANY, 0, 0, 0, 0)
+	raw = binary.BigEndian.AppendUint16(raw, uint16(len(algorithm)+len(times)+2+len(mac)+2+len(end))) //nolint:gosec // a few hundred
+	raw = append(append(raw, algorithm...), times...)
+	raw = binary.BigEndian.AppendUint16(raw, uint16(len(mac))) //nolint:gosec // at most 64
+	raw = append(append(append(raw, mac...), id[:]...), end...)
+	binary.BigEndian.PutUint16(raw[10:], binary.BigEndian.Uint16(raw[10:])+1)
+	return raw
+}
+
+// hmac signs a message and the variables of its TSIG record (RFC 8945 section 4.3).
+func (s *Signer) hmac(raw, owner, algorithm, times, end []byte) []byte {
+	h := hmac.New(hashes[s.key.Algorithm], s.secret)
+	if before, err := hex.DecodeString(s.mac); err == nil && len(before) > 0 {
+		h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(before)))) //nolint:gosec // at most 64
+		h.Write(before)
+	}
+	h.Write(raw)
+	if s.timers {
+		h.Write(times)
+		return h.Sum(nil)
+	}
+	h.Write(owner)
+	h.Write([]byte{0, dns.ClassANY, 0, 0, 0, 0})
+	h.Write(algorithm)
+	h.Write(times)
+	h.Write(end)
+	return h.Sum(nil)
+}
+
+// time48 is a time in seconds, in 48 bits.
+func time48(t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(t.Unix()))[2:] //nolint:gosec // after 1970
 }
 
 // Follow makes the next signatures those of a reply's further messages, which cover only
