@@ -142,18 +142,26 @@ func bindHosts(addrs []netip.AddrPort) string {
 func (s *Server) RNDC(args ...string) {
 	s.t.Helper()
 	if err := s.rndc(args...); err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("%v\n%s", err, s.Log())
 	}
 }
 
 func (s *Server) rndc(args ...string) error {
 	control := netip.MustParseAddrPort(s.Control)
 	base := []string{"-s", control.Addr().String(), "-p", fmt.Sprint(control.Port()), "-k", s.KeyFile}
-	out, err := exec.Command("rndc", append(base, args...)...).CombinedOutput() //nolint:noctx // ends by itself
-	if err != nil {
-		return fmt.Errorf("rndc %s: %w: %s", strings.Join(args, " "), err, out)
+	var out []byte
+	var err error
+	for range 3 {
+		out, err = exec.Command("rndc", append(base, args...)...).CombinedOutput() //nolint:noctx // ends by itself
+		if err == nil {
+			return nil
+		}
+		// named resets a connection now and then while it reads its configuration.
+		if args[0] != "reconfig" || !strings.Contains(string(out), "recv failed") {
+			break
+		}
 	}
-	return nil
+	return fmt.Errorf("rndc %s: %w: %s", strings.Join(args, " "), err, out)
 }
 
 // Rewrite gives a primary's shared zone file another serial and loads zones again.
