@@ -39,7 +39,7 @@ func (s *Source) fetch(ctx context.Context) error {
 // same: what is repaired without a new serial is found so.
 func (s *Source) due() bool {
 	age := time.Since(s.checked)
-	return age > auditEvery || s.odd && age > checkEvery
+	return age > auditEvery || s.odd && (age > checkEvery || s.hinted && age > time.Second)
 }
 
 // ask asks for the serial; nil when the primary refuses only to tell it, as Knot before

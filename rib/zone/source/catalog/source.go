@@ -37,6 +37,7 @@ type Source struct {
 	records *catalog.Records // as the primary has them; nil: not known
 	serial  uint32           // of records
 	odd     bool             // records are broken, or older than what was there before
+	hinted  bool             // a NOTIFY is why the source looks
 	checked time.Time        // when the whole contents were transferred last
 
 	judged  judged
@@ -106,27 +107,29 @@ func (s *Source) Run(ctx context.Context, tell func(context.Context, source.Repo
 			wait = min(wait*3/2, pollSlow)
 		}
 		first = false
-		s.pause(ctx, wait)
+		s.hinted = s.pause(ctx, wait)
 	}
 	s.keep(true)
 	return nil
 }
 
-// pause waits for the next look, or until a NOTIFY comes.
-func (s *Source) pause(ctx context.Context, wait time.Duration) {
+// pause waits for the next look, or until a NOTIFY comes, and reports whether one came.
+func (s *Source) pause(ctx context.Context, wait time.Duration) bool {
 	gap, poll := time.NewTimer(hintGap), time.NewTimer(wait)
 	defer gap.Stop()
 	defer poll.Stop()
 	select {
 	case <-ctx.Done():
-		return
+		return false
 	case <-gap.C:
 	}
 	select {
 	case <-ctx.Done():
 	case <-s.hints:
+		return true
 	case <-poll.C:
 	}
+	return false
 }
 
 // look brings what is known up to what the primary has. An error says what is wrong,

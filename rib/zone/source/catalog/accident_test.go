@@ -1,0 +1,166 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kaname.dev/kaname/lab"
+	"kaname.dev/kaname/lab/dns"
+	"kaname.dev/kaname/rib/zone/catalog/accident"
+	"kaname.dev/kaname/rib/zone/guard"
+	"kaname.dev/kaname/rib/zone/name"
+	"kaname.dev/kaname/rib/zone/source"
+	"kaname.dev/kaname/rib/zone/wire"
+)
+
+// accepted is what a keeper accepts of one catalog, with the guard.
+type accepted struct {
+	mu      sync.Mutex // guards the fields below
+	set     map[name.Name]bool
+	state   guard.State
+	trouble func(string)
+	lost    func(set map[name.Name]bool) // called with each new set
+}
+
+func (a *accepted) tell(_ context.Context, r source.Report) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var gone []name.Name
+	var add []source.Member
+	var serial *uint32
+	next := map[name.Name]bool{}
+	switch {
+	case r.Trouble != "":
+		a.trouble(r.Trouble)
+		return nil
+	case r.Full != nil:
+		add, serial = r.Full.Members, r.Full.Serial
+		for _, m := range add {
+			next[m.Name] = true
+		}
+		for n := range a.set {
+			if !next[n] {
+				gone = append(gone, n)
+			}
+		}
+	default:
+		add, serial = r.Delta.Add, r.Delta.Serial
+		for _, n := range r.Delta.Remove {
+			if a.set[n] {
+				gone = append(gone, n)
+			}
+		}
+	}
+	slices.Sort(gone)
+	for _, m := range add {
+		a.set[m.Name] = true
+	}
+	v := guard.Judge(guard.Default(), a.state, time.Now(), guard.Change{Had: len(a.set), Next: len(a.set) - len(gone), Gone: gone, Serial: serial}, guard.Ack{})
+	a.state = v.State
+	if !v.Held {
+		for _, n := range gone {
+			delete(a.set, n)
+		}
+	}
+	a.lost(maps.Clone(a.set))
+	return nil
+}
+
+// slow are the cases that take long: the soak plays them.
+var slow = map[string]bool{"expired": true}
+
+func TestNoAccidentLosesAZone(t *testing.T) {
+	for _, c := range accident.All() {
+		if slow[c.Name] && !lab.Soak() {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			at := dns.AddressOf(t)
+			p, err := accident.Listen(at, dns.KeyName, dns.KeySecret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(p.Close)
+			if err := p.Play(c.Steps[0]); err != nil {
+				t.Fatal(err)
+			}
+			play(t, p, at, &c)
+		})
+	}
+}
+
+func play(t *testing.T, p *accident.Primary, at netip.AddrPort, c *accident.Case) {
+	var mu sync.Mutex
+	sets := map[string]map[name.Name]bool{}
+	complete := false
+	has := func(zones ...string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return !slices.ContainsFunc(zones, func(z string) bool {
+			return !sets[accident.One][name.Name(z)] && !sets[accident.Two][name.Name(z)]
+		})
+	}
+	dirs := map[name.Name]string{accident.One: t.TempDir(), accident.Two: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	var sources []source.Source
+	for _, zone := range []name.Name{accident.One, accident.Two} {
+		s, err := New(source.Options{
+			Name: string(zone), Catalog: zone, Dir: dirs[zone], Log: slog.New(slog.DiscardHandler),
+			Peer: wire.Peer{Address: at, Key: &wire.Key{Name: dns.KeyName, Algorithm: "hmac-sha256", Secret: dns.KeySecret}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &accepted{set: map[name.Name]bool{}, trouble: func(text string) { t.Log(text) }, lost: func(set map[name.Name]bool) {
+			mu.Lock()
+			sets[string(zone)] = set
+			watching := complete
+			mu.Unlock()
+			if watching && !has(c.Keep...) {
+				t.Errorf("zones of %v are lost: catalog %s has %d", c.Keep, zone, len(set))
+			}
+		}}
+		sources = append(sources, s)
+		wg.Go(func() { _ = s.Run(ctx, a.tell) }) // it ends without an error
+	}
+	lab.Eventually(t, "all is known", func() bool { return has(c.Keep...) })
+	mu.Lock()
+	complete = true
+	mu.Unlock()
+	err := p.Run(ctx, c, func(ctx context.Context) error {
+		for range 3 { // the hints come while it looks, or while it waits
+			for _, zone := range []name.Name{accident.One, accident.Two} {
+				for _, s := range sources {
+					s.Hear(source.Notify{Zone: zone})
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return errors.New("it took too long")
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		lab.Eventually(t, "the new zones are there", func() bool {
+			for _, s := range sources {
+				s.Hear(source.Notify{Zone: accident.One})
+			}
+			return has(c.New...)
+		})
+	}
+}
