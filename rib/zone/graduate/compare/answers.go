@@ -195,10 +195,13 @@ func (h *hearer) authority(m *dns.Msg, s *said, final bool) {
 				s.negative[h.key(rr)] = rr
 			}
 		case dns.TypeNSEC, dns.TypeNSEC3:
-			s.negative[h.key(rr)] = rr
+			// Behind a CNAME or DNAME NSD leaves proofs out; they are asked for directly too.
+			if len(s.owners) == 1 {
+				s.negative[h.key(rr)] = rr
+			}
 		case dns.TypeNS, dns.TypeDS:
-			if owner == h.zone || m.Authoritative || final {
-				continue
+			if owner == h.zone || m.Authoritative || final || kind == dns.TypeDS && !h.q.do {
+				continue // PowerDNS gives DS unasked
 			}
 			s.referral[h.key(rr)] = rr
 			if ns, ok := rr.(*dns.NS); ok && dns.IsSubDomain(owner, ns.Ns) {

@@ -46,7 +46,7 @@ func (c *canonizer) octets(rr dns.RR) []byte {
 	rr = lowered(rr)
 	h := rr.Header()
 	h.Name = strings.ToLower(h.Name)
-	if !c.ttl {
+	if !c.ttl || h.Rrtype == dns.TypeNSEC3PARAM { // PowerDNS gives this one another TTL; only servers read it
 		h.Ttl = 0
 		if sig, ok := rr.(*dns.RRSIG); ok {
 			sig.OrigTtl = 0

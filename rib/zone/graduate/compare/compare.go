@@ -47,8 +47,8 @@ type Options struct {
 
 // Zone is one zone to compare.
 type Zone struct {
-	Name name.Name
-	File string // a zone file in text form with its names, for servers that allow no transfer; empty for none
+	Name  name.Name
+	Files []string // zone files in text form, of both servers if they can be had: names for when a transfer is refused
 }
 
 // Kinds of differences.

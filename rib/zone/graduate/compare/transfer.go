@@ -70,7 +70,7 @@ func (w *work) oneSided(ctx context.Context, old, other contents) (known, error)
 		return w.fromFile(), nil
 	}
 	w.result.Method = MethodNames
-	if old.err != nil && w.zone.File != "" {
+	if old.err != nil && len(w.zone.Files) > 0 {
 		file := w.fromFile()
 		all.names.merge(&file)
 	}
@@ -219,18 +219,17 @@ func serials(p SerialPolicy, old, other uint32) string {
 	return fmt.Sprintf("the new server has serial %d, the old one %d", other, old)
 }
 
-// fromFile reads the names of the zone file, if there is one that can be read.
+// fromFile reads the names of the zone files, as far as there are any that can be read.
 func (w *work) fromFile() known {
 	w.result.Method = MethodGuess
 	k := newKnown(w.zone.Name, w.o.Sample, true)
-	if w.zone.File == "" {
-		return k
-	}
-	n, err := fileNames(w.zone.File, w.zone.Name, &k)
-	if err != nil {
-		w.result.Notes = append(w.result.Notes, fmt.Sprintf("zone file: %v; write it as text with named-compilezone", err))
-	} else if n > 0 {
-		w.result.Method = MethodNames
+	for _, path := range w.zone.Files {
+		n, err := fileNames(path, w.zone.Name, &k)
+		if err != nil {
+			w.result.Notes = append(w.result.Notes, fmt.Sprintf("zone file: %v; write it as text with named-compilezone", err))
+		} else if n > 0 {
+			w.result.Method = MethodNames
+		}
 	}
 	return k
 }
