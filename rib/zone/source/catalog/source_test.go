@@ -124,6 +124,7 @@ func options(t *testing.T, at *dns.Server) source.Options {
 func pointer(label, zone string) string { return label + ".zones." + catz + ". 0 IN PTR " + zone + "." }
 
 func TestACatalogOfBIND(t *testing.T) {
+	t.Parallel()
 	b := dns.BIND(t, dns.Options{Primary: true, Catalogs: []string{catz}})
 	b.Update(catz, nil, []string{pointer("a", "a.test"), pointer("b", "B.test"), "group.b.zones." + catz + `. 0 IN TXT "fast"`})
 	k, o := &keeper{}, options(t, b)
@@ -168,6 +169,7 @@ func TestACatalogOfBIND(t *testing.T) {
 }
 
 func TestReportsThatAreNotTakenAreMadeAgain(t *testing.T) {
+	t.Parallel()
 	b := dns.BIND(t, dns.Options{Primary: true, Catalogs: []string{catz}})
 	b.Update(catz, nil, []string{pointer("a", "a.test")})
 	k := &keeper{refuse: true}
