@@ -40,6 +40,7 @@ func BIND(t testing.TB, o Options) *Server {
 	}
 	s.write("rndc.key", fmt.Sprintf("key \"rndc\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", KeySecret))
 	s.write("zone.db", ZoneFile(1))
+	s.write("long.db", "$TTL 300\n@ SOA invalid. invalid. 1 3600 600 604800 60\n@ NS invalid.\n")
 	s.write("zones/README", "secondary zones\n")
 	s.write("kaname/zones.conf", "")
 	s.write("zones.conf", "")
@@ -228,7 +229,7 @@ func (b *bindZones) add(zones ...string) {
 	defer b.mu.Unlock()
 	if len(zones) <= bindFew {
 		for _, z := range zones {
-			b.s.RNDC("addzone", bindQuote(z), `{ type primary; file "zone.db"; };`)
+			b.s.RNDC("addzone", bindQuote(z), bindPrimary(z))
 		}
 	} else {
 		for _, z := range zones {
@@ -278,7 +279,7 @@ func (b *bindZones) save() {
 	slices.Sort(names)
 	var text strings.Builder
 	for _, z := range names {
-		fmt.Fprintf(&text, "zone %s { type primary; file \"zone.db\"; };\n", bindQuote(z))
+		fmt.Fprintf(&text, "zone %s %s\n", bindQuote(z), bindPrimary(z))
 	}
 	path := filepath.Join(b.s.Dir, "zones.conf")
 	if err := os.WriteFile(path+".new", []byte(text.String()), 0o644); err != nil {
@@ -306,6 +307,16 @@ func (b *bindZones) publish(zones []string, listed bool) {
 			b.s.Update(b.catalog, records, nil)
 		}
 	}
+}
+
+// bindPrimary returns the block of a primary zone. Below the longest names there is
+// no room for names of ZoneFile.
+func bindPrimary(zone string) string {
+	file := "zone.db"
+	if _, ok := dns.IsDomainName("hostmaster." + dns.Fqdn(zone)); !ok {
+		file = "long.db"
+	}
+	return fmt.Sprintf("{ type primary; file %q; };", file)
 }
 
 // bindQuote writes a zone's name so that named reads it as one word. Backslashes

@@ -101,9 +101,10 @@ func (c *Client) Do(ctx context.Context, cmd Command) (string, error) {
 		return "", ctx.Err()
 	}
 	defer func() { c.turn <- struct{}{} }()
-	stale := c.conn != nil
+	stale, opened := c.conn != nil, c.opened
 	answer, err := c.try(ctx, cmd)
-	if lost(err) && stale && ctx.Err() == nil {
+	// named itself resets a connection now and then while it reads its configuration.
+	if lost(err) && (stale || c.opened > opened) && ctx.Err() == nil {
 		answer, err = c.try(ctx, cmd)
 	}
 	return answer, err

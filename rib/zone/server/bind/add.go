@@ -243,7 +243,7 @@ func (k *call) change(ctx context.Context, list []work) {
 		case k.errs[w.at] != nil:
 		case inFile && err != nil:
 			k.errs[w.at] = err
-		case w.have.zone.Owned && w.have.zone.Template != w.id:
+		case w.have.conf.Secondary() && w.have.zone.Template != w.id:
 			k.erase(w.have.conf.File)
 		}
 	}

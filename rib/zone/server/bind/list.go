@@ -54,6 +54,10 @@ func (d *driver) List(ctx context.Context) ([]server.Zone, error) {
 // from named, whose it is from the files, which it is read from again after each
 // change of theirs: so nothing has to be remembered.
 func (d *driver) survey(ctx context.Context) (map[name.Name]*held, error) {
+	// The files would tell of a named that does not listen to us, too.
+	if _, err := d.control.Do(ctx, rndc.Status); err != nil {
+		return nil, explain(err)
+	}
 	c, v, err := d.files()
 	if err != nil {
 		return nil, err
@@ -61,7 +65,8 @@ func (d *driver) survey(ctx context.Context) (map[name.Name]*held, error) {
 	all := map[name.Name]*held{}
 	d.configured(c, v, all)
 	added, err := d.readAdded(ctx, v)
-	if err != nil && !errors.Is(err, named.ErrNoTool) {
+	unread := errors.Is(err, named.ErrUnread)
+	if err != nil && !unread {
 		return nil, err
 	}
 	for _, z := range added {
@@ -79,7 +84,7 @@ func (d *driver) survey(ctx context.Context) (map[name.Name]*held, error) {
 			if h.conf, err = d.show(ctx, n); err != nil {
 				return nil, err
 			}
-			if h.conf.File != "" && errors.Is(err, named.ErrNoTool) {
+			if h.conf.File != "" && unread {
 				h.where = inAdded
 			}
 		}

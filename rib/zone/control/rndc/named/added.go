@@ -19,8 +19,10 @@ const addedTries = 5
 // plainView are names of views for which named takes the name for the file.
 var plainView = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// ErrNoTool: the program named-nzd2nzf of package bind9 is missing.
-var ErrNoTool = errors.New("the program named-nzd2nzf is missing, which comes with named")
+// ErrUnread: what was added cannot be read from the file now, because the program
+// named-nzd2nzf of package bind9 is missing, or because zones are added all the time.
+// named itself can be asked instead, zone by zone.
+var ErrUnread = errors.New("the zones of rndc addzone cannot be read from their file")
 
 // AddedPath returns the file in which named keeps a view's zones of rndc addzone: an
 // LMDB database, or without LMDB a text. "" when there is none yet, or when the
@@ -70,7 +72,7 @@ func (v *View) Added(ctx context.Context) ([]Zone, Stamp, error) {
 		}
 		return zones, before, nil
 	}
-	return nil, Stamp{}, fmt.Errorf("zones of rndc addzone: %s is written all the time; it is read again soon", path)
+	return nil, Stamp{}, fmt.Errorf("%w: %s is written all the time", ErrUnread, path)
 }
 
 func addedText(ctx context.Context, path string) (string, error) {
@@ -88,7 +90,7 @@ func addedText(ctx context.Context, path string) (string, error) {
 		}
 	}
 	if err != nil {
-		return "", ErrNoTool
+		return "", fmt.Errorf("%w: the program named-nzd2nzf is missing, which comes with named", ErrUnread)
 	}
 	out, err := exec.CommandContext(ctx, tool, path).Output() //nolint:gosec // named's own file
 	if err != nil {
