@@ -77,27 +77,33 @@ func (a *accepted) tell(_ context.Context, r source.Report) error {
 var slow = map[string]bool{"expired": true}
 
 func TestNoAccidentLosesAZone(t *testing.T) {
-	for _, c := range accident.All() {
+	t.Parallel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, c := range accident.All() { // all at once: they wait more than they work
 		if slow[c.Name] && !lab.Soak() {
 			continue
 		}
-		t.Run(c.Name, func(t *testing.T) {
-			t.Parallel()
-			at := dns.AddressOf(t)
-			p, err := accident.Listen(at, dns.KeyName, dns.KeySecret)
-			if err != nil {
-				t.Fatal(err)
+		at := dns.AddressOf(t)
+		dirs := map[name.Name]string{accident.One: t.TempDir(), accident.Two: t.TempDir()}
+		p, err := accident.Listen(at, dns.KeyName, dns.KeySecret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer p.Close()
+			if err := play(t, p, at, &c, dirs); err != nil {
+				t.Errorf("%s: %v", c.Name, err)
 			}
-			t.Cleanup(p.Close)
-			if err := p.Play(c.Steps[0]); err != nil {
-				t.Fatal(err)
-			}
-			play(t, p, at, &c)
 		})
 	}
 }
 
-func play(t *testing.T, p *accident.Primary, at netip.AddrPort, c *accident.Case) {
+// play plays a case to a source for each catalog.
+func play(t *testing.T, p *accident.Primary, at netip.AddrPort, c *accident.Case, dirs map[name.Name]string) error {
+	if err := p.Play(c.Steps[0]); err != nil {
+		return err
+	}
 	var mu sync.Mutex
 	sets := map[string]map[name.Name]bool{}
 	complete := false
@@ -108,57 +114,64 @@ func play(t *testing.T, p *accident.Primary, at netip.AddrPort, c *accident.Case
 			return !sets[accident.One][name.Name(z)] && !sets[accident.Two][name.Name(z)]
 		})
 	}
-	dirs := map[name.Name]string{accident.One: t.TempDir(), accident.Two: t.TempDir()}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	defer wg.Wait()
+	defer cancel()
 	var sources []source.Source
+	hint := func() {
+		for _, s := range sources {
+			s.Hear(source.Notify{Zone: accident.One})
+			s.Hear(source.Notify{Zone: accident.Two})
+		}
+	}
 	for _, zone := range []name.Name{accident.One, accident.Two} {
 		s, err := New(source.Options{
 			Name: string(zone), Catalog: zone, Dir: dirs[zone], Log: slog.New(slog.DiscardHandler),
 			Peer: wire.Peer{Address: at, Key: &wire.Key{Name: dns.KeyName, Algorithm: "hmac-sha256", Secret: dns.KeySecret}},
 		})
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		a := &accepted{set: map[name.Name]bool{}, trouble: func(text string) { t.Log(text) }, lost: func(set map[name.Name]bool) {
+		a := &accepted{set: map[name.Name]bool{}, trouble: func(text string) { t.Logf("%s: %s", c.Name, text) }, lost: func(set map[name.Name]bool) {
 			mu.Lock()
 			sets[string(zone)] = set
 			watching := complete
 			mu.Unlock()
 			if watching && !has(c.Keep...) {
-				t.Errorf("zones of %v are lost: catalog %s has %d", c.Keep, zone, len(set))
+				t.Errorf("%s: zones are lost: catalog %s has %d", c.Name, zone, len(set))
 			}
 		}}
 		sources = append(sources, s)
 		wg.Go(func() { _ = s.Run(ctx, a.tell) }) // it ends without an error
 	}
-	lab.Eventually(t, "all is known", func() bool { return has(c.Keep...) })
+	if err := until(ctx, hint, func() bool { return has(c.Keep...) }); err != nil {
+		return err
+	}
 	mu.Lock()
 	complete = true
 	mu.Unlock()
 	err := p.Run(ctx, c, func(ctx context.Context) error {
-		for range 2 { // the hints come while it looks, or while it waits
-			for _, zone := range []name.Name{accident.One, accident.Two} {
-				for _, s := range sources {
-					s.Hear(source.Notify{Zone: zone})
-				}
-			}
-			select {
-			case <-ctx.Done():
-				return errors.New("it took too long")
-			case <-time.After(120 * time.Millisecond):
-			}
-		}
-		return nil
+		ends := time.Now().Add(240 * time.Millisecond)
+		return until(ctx, hint, func() bool { return time.Now().After(ends) })
 	})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	lab.Eventually(t, "the new zones are there", func() bool {
-		for _, s := range sources {
-			s.Hear(source.Notify{Zone: accident.One})
+	return until(ctx, hint, func() bool { return has(c.New...) })
+}
+
+// until gives hints until cond holds, 30 s at most.
+func until(ctx context.Context, hint func(), cond func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for !cond() {
+		hint()
+		select {
+		case <-ctx.Done():
+			return errors.New("waited 30 s in vain for the zones that are new")
+		case <-time.After(60 * time.Millisecond):
 		}
-		return has(c.New...)
-	})
+	}
+	return nil
 }

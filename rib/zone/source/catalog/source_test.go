@@ -133,7 +133,7 @@ func TestACatalogOfBIND(t *testing.T) {
 	if m := k.set["b.test."]; m.Group != "fast" || m.ID != "b" {
 		t.Errorf("member is %+v", m)
 	}
-	began := time.Now()
+	began := time.Now() // from here on only differences are transferred
 	b.Update(catz, nil, []string{pointer("c", "c.test")})
 	s.Hear(source.Notify{Zone: catz + "."})
 	k.has(t, "a.test b.test c.test")
@@ -154,6 +154,9 @@ func TestACatalogOfBIND(t *testing.T) {
 	b.Kill()
 	k.complains(t, "b.test c.test d.test", "does not answer")
 	end()
+	if !s.(*Source).checked.Before(began) {
+		t.Error("the catalog was transferred as a whole again")
+	}
 	fresh := &keeper{}
 	_, end = run(t, o, fresh)
 	fresh.complains(t, "b.test c.test d.test", "does not answer", "until then serial")
