@@ -143,12 +143,7 @@ func (j *judge) refused(n name.Name) Rule {
 	case j.r.zone.Under(n) && !slices.Contains(j.o.Allow, n):
 		return RuleAbove
 	}
-	for _, a := range j.o.Allow {
-		if n.Under(a) {
-			return ""
-		}
-	}
-	if len(j.o.Allow) > 0 {
+	if len(j.o.Allow) > 0 && !slices.ContainsFunc(j.o.Allow, n.Under) {
 		return RuleOutside
 	}
 	return ""

@@ -183,12 +183,13 @@ primaries.ext 0 A 192.0.2.53
 }
 
 func TestTheFirstRuleIsNamedWhateverTheOrder(t *testing.T) {
-	text := head
+	var b strings.Builder
+	b.WriteString(head)
 	for i := range 50 {
-		text += fmt.Sprintf("a%d.zones 0 PTR z%d.test.\nb%d.zones 0 PTR z%d.test.\n", i, i, i, i)
+		fmt.Fprintf(&b, "a%d.zones 0 PTR z%d.test.\nb%d.zones 0 PTR z%d.test.\n", i, i, i, i)
 	}
 	for range 20 {
-		_, err := parse(t, text, Options{})
+		_, err := parse(t, b.String(), Options{})
 		var e *Error
 		if !errors.As(err, &e) || e.Where != "z0.test." || e.More != 49 {
 			t.Fatal(err)

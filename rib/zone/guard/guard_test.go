@@ -23,8 +23,6 @@ func gone(n int) []name.Name {
 	return list
 }
 
-func serial(n uint32) *uint32 { return &n }
-
 func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -45,13 +43,13 @@ func TestJudge(t *testing.T) {
 		{"all, and the guard is off", Policy{Limit: Limit{Share: 1}}, State{}, Change{Had: 1000, Next: 0, Gone: gone(1000)}, ""},
 		{"one, without a policy", Policy{}, State{}, Change{Had: 1000, Next: 999, Gone: gone(1)}, "1 of 1000"},
 		{"empty before and after", Default(), State{}, Change{}, ""},
-		{"serial back, one goes", Default(), State{Serial: serial(9)}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: serial(8)}, "from 9 to 8"},
-		{"serial back, and the guard is off", Policy{Limit: Limit{Share: 1}}, State{Serial: serial(9)}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: serial(8)}, "from 9 to 8"},
-		{"serial back, none goes", Default(), State{Serial: serial(9)}, Change{Had: 9, Next: 10, Serial: serial(8)}, ""},
-		{"serial the same", Default(), State{Serial: serial(9)}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: serial(9)}, ""},
-		{"serial around the end", Default(), State{Serial: serial(1<<32 - 1)}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: serial(3)}, ""},
-		{"serial half around", Default(), State{Serial: serial(0)}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: serial(1 << 31)}, "went back"},
-		{"serial back around the end", Default(), State{Serial: serial(3)}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: serial(1<<32 - 1)}, "went back"},
+		{"serial back, one goes", Default(), State{Serial: new(uint32(9))}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: new(uint32(8))}, "from 9 to 8"},
+		{"serial back, and the guard is off", Policy{Limit: Limit{Share: 1}}, State{Serial: new(uint32(9))}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: new(uint32(8))}, "from 9 to 8"},
+		{"serial back, none goes", Default(), State{Serial: new(uint32(9))}, Change{Had: 9, Next: 10, Serial: new(uint32(8))}, ""},
+		{"serial the same", Default(), State{Serial: new(uint32(9))}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: new(uint32(9))}, ""},
+		{"serial around the end", Default(), State{Serial: new(uint32(1<<32 - 1))}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: new(uint32(3))}, ""},
+		{"serial half around", Default(), State{Serial: new(uint32(0))}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: new(uint32(1 << 31))}, "went back"},
+		{"serial back around the end", Default(), State{Serial: new(uint32(3))}, Change{Had: 9, Next: 8, Gone: gone(1), Serial: new(uint32(1<<32 - 1))}, "went back"},
 	} {
 		v := Judge(c.p, c.s, noon, c.c, Ack{})
 		if v.Held != (c.held != "") || !strings.Contains(v.Why, c.held) || (v.Hash != "") != v.Held {
@@ -70,7 +68,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestAnOperatorsWordIsForOneChangeAndATime(t *testing.T) {
-	c := Change{Had: 100, Next: 50, Gone: gone(50), Serial: serial(7)}
+	c := Change{Had: 100, Next: 50, Gone: gone(50), Serial: new(uint32(7))}
 	held := Judge(Default(), State{}, noon, c, Ack{})
 	if !held.Held {
 		t.Fatal("half goes, and is not held")
@@ -90,7 +88,7 @@ func TestAnOperatorsWordIsForOneChangeAndATime(t *testing.T) {
 	if v := Judge(Default(), State{}, noon, more, word); !v.Held {
 		t.Error("the word is good for another change")
 	}
-	back := State{Serial: serial(9)}
+	back := State{Serial: new(uint32(9))}
 	if v := Judge(Default(), back, noon, c, word); !v.Held {
 		t.Error("the word is good for a serial that goes back besides")
 	}

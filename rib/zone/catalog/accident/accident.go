@@ -60,7 +60,6 @@ type doc struct {
 	zone   string
 	serial uint32
 	expire uint32
-	class  string
 	lines  []string
 }
 

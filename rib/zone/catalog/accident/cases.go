@@ -149,8 +149,10 @@ func losses() []Case {
 // outages are about primaries that do not answer as they should.
 func outages() []Case {
 	again := func(m Mode) []Step {
-		return []Step{start(), {Modes: map[string]Mode{One: m}, Catalogs: now(of(One, 11, zones(1, 10)...)).Catalogs, Wait: 3 * time.Second},
-			{Modes: map[string]Mode{One: OK}, Catalogs: now(of(One, 12, zones(1, 21)...)).Catalogs}}
+		bad, better := now(of(One, 11, zones(1, 10)...)), now(of(One, 12, zones(1, 21)...))
+		bad.Modes, bad.Wait = map[string]Mode{One: m}, 3*time.Second
+		better.Modes = map[string]Mode{One: OK}
+		return []Step{start(), bad, better}
 	}
 	short := good(10)
 	short.expire = 4

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,14 +30,15 @@ type Primary struct {
 
 // Listen starts a primary at an address, by UDP and TCP, with a TSIG key (hmac-sha256,
 // the secret in base64). Those in notify are told of each change. Close ends it.
-func Listen(at netip.AddrPort, key, secret string, notify ...netip.AddrPort) (*Primary, error) {
+func Listen(ctx context.Context, at netip.AddrPort, key, secret string, notify ...netip.AddrPort) (*Primary, error) {
 	p := &Primary{notify: notify, catalogs: map[string][]dns.RR{}, modes: map[string]Mode{}, members: map[string]bool{}}
 	secrets := map[string]string{dns.CanonicalName(key): secret}
-	pc, err := net.ListenPacket("udp", at.String())
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "udp", at.String())
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", at.String())
+	l, err := lc.Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, errors.Join(err, pc.Close())
 	}
@@ -61,7 +63,7 @@ func (p *Primary) Close() {
 }
 
 // Play does one step, and tells consumers of it.
-func (p *Primary) Play(s Step) error {
+func (p *Primary) Play(ctx context.Context, s Step) error {
 	changed := map[string]bool{}
 	p.mu.Lock()
 	for zone, m := range s.Modes {
@@ -84,13 +86,14 @@ func (p *Primary) Play(s Step) error {
 	}
 	p.mu.Unlock()
 	for zone := range changed {
-		p.tell(zone)
+		p.tell(ctx, zone)
 	}
 	return nil
 }
 
 // tell sends NOTIFYs and waits for no answer: consumers look by themselves too.
-func (p *Primary) tell(zone string) {
+func (p *Primary) tell(ctx context.Context, zone string) {
+	d := net.Dialer{Timeout: time.Second}
 	for _, a := range p.notify {
 		m := new(dns.Msg)
 		m.SetNotify(zone)
@@ -98,7 +101,7 @@ func (p *Primary) tell(zone string) {
 		if err != nil {
 			continue
 		}
-		if c, err := net.DialTimeout("udp", a.String(), time.Second); err == nil {
+		if c, err := d.DialContext(ctx, "udp", a.String()); err == nil {
 			_, _ = c.Write(raw) // a hint
 			_ = c.Close()
 		}
@@ -163,7 +166,7 @@ func (p *Primary) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 
 // transfer sends a zone in small messages, or only its first half.
 func (p *Primary) transfer(w dns.ResponseWriter, q *dns.Msg, rrs []dns.RR, mode Mode) {
-	all := append(rrs[:len(rrs):len(rrs)], rrs[0])
+	all := append(slices.Clip(rrs), rrs[0])
 	if mode == Cut {
 		all = all[:len(all)/2]
 	}
@@ -184,7 +187,7 @@ func (p *Primary) transfer(w dns.ResponseWriter, q *dns.Msg, rrs []dns.RR, mode 
 // least its Wait, and settle has said that it has taken effect.
 func (p *Primary) Run(ctx context.Context, c *Case, settle func(ctx context.Context) error) error {
 	for _, s := range c.Steps[1:] {
-		if err := p.Play(s); err != nil {
+		if err := p.Play(ctx, s); err != nil {
 			return err
 		}
 		select {

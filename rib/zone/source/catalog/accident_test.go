@@ -86,7 +86,7 @@ func TestNoAccidentLosesAZone(t *testing.T) {
 		}
 		at := dns.AddressOf(t)
 		dirs := map[name.Name]string{accident.One: t.TempDir(), accident.Two: t.TempDir()}
-		p, err := accident.Listen(at, dns.KeyName, dns.KeySecret)
+		p, err := accident.Listen(t.Context(), at, dns.KeyName, dns.KeySecret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestNoAccidentLosesAZone(t *testing.T) {
 
 // play plays a case to a source for each catalog.
 func play(t *testing.T, p *accident.Primary, at netip.AddrPort, c *accident.Case, dirs map[name.Name]string) error {
-	if err := p.Play(c.Steps[0]); err != nil {
+	if err := p.Play(t.Context(), c.Steps[0]); err != nil {
 		return err
 	}
 	var mu sync.Mutex

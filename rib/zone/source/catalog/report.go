@@ -36,10 +36,7 @@ const (
 // is none: the primary has the next.
 func load(dir string, zone name.Name) (*good, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, goodFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	g := &good{}

@@ -140,24 +140,26 @@ func (s *Source) look(ctx context.Context) error {
 	if err := s.fetch(ctx); err != nil {
 		return err
 	}
-	if j := s.judged; j.of == s.records && j.serial == s.serial {
-		return j.err
+	if j := s.judged; j.of != s.records || j.serial != s.serial {
+		s.judged = judged{s.records, s.serial, s.judge()}
 	}
+	return s.judged.err
+}
+
+// judge makes the records the last good version, or says which rule they break.
+func (s *Source) judge() error {
 	c, err := s.records.Catalog(catalog.Options{Allow: s.o.Allow, Version1: true})
-	if err != nil {
-		err = fmt.Errorf("%w; %s", err, s.stays())
-	}
-	s.judged = judged{s.records, s.serial, err}
 	if s.odd = err != nil; s.odd {
-		return err
-	}
-	if s.good != nil && s.good.Serial != c.Serial && !wire.Newer(c.Serial, s.good.Serial) {
-		s.odd = true
-		s.log.Warn("catalog went back", "source", s.o.Name, "catalog", s.o.Catalog, "from", s.good.Serial, "to", c.Serial)
+		return fmt.Errorf("%w; %s", err, s.stays())
 	}
 	g := &good{Catalog: s.o.Catalog, Serial: c.Serial, Time: time.Now(), Members: members(&c)}
-	if s.good != nil && s.good.Serial == g.Serial && slices.EqualFunc(s.good.Members, g.Members, same) {
-		return nil // read again, and the same
+	if was := s.good; was != nil {
+		if was.Serial == g.Serial && slices.EqualFunc(was.Members, g.Members, same) {
+			return nil // read again, and the same
+		}
+		if s.odd = was.Serial != g.Serial && !wire.Newer(g.Serial, was.Serial); s.odd {
+			s.log.Warn("catalog went back", "source", s.o.Name, "catalog", s.o.Catalog, "from", was.Serial, "to", g.Serial)
+		}
 	}
 	s.good, s.unsaved = g, true
 	return nil
