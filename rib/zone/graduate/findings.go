@@ -55,13 +55,13 @@ func (f *findings) global(c *namedconf.Config) {
 }
 
 // view looks at the statements of a view, of which there are n.
-func (f *findings) view(v namedconf.View, n int) {
+func (f *findings) view(v namedconf.View, n int, options []namedconf.Statement) {
 	where := "view " + v.Name
+	if v.Recursion && restricted(v.Statements, options) {
+		f.add("recursion", namedconf.Place{}, Blocker, "the server resolves for its clients; NSD, Knot and PowerDNS authoritative do not",
+			"give the clients a resolver (Unbound, Knot Resolver, PowerDNS Recursor) before cutting over, or leave BIND to them")
+	}
 	if v.Name == "" {
-		if v.Recursion && restricted(v.Statements) {
-			f.add("options > recursion", namedconf.Place{}, Blocker, "the server resolves for its clients; NSD, Knot and PowerDNS authoritative do not",
-				"give the clients a resolver (Unbound, Knot Resolver, PowerDNS Recursor) before cutting over, or leave BIND to them")
-		}
 		return
 	}
 	for _, st := range v.Statements {
@@ -78,8 +78,8 @@ func (f *findings) view(v namedconf.View, n int) {
 
 // restricted reports whether somebody is named that may recurse: without a list named
 // 9.18 recurses for its own networks only, which every default configuration has.
-func restricted(list []namedconf.Statement) bool {
-	return slices.ContainsFunc(list, func(st namedconf.Statement) bool {
+func restricted(own, options []namedconf.Statement) bool {
+	return slices.ContainsFunc(slices.Concat(own, options), func(st namedconf.Statement) bool {
 		switch strings.ToLower(st.Word(0)) {
 		case "allow-recursion", "allow-query-cache", "recursion", "allow-recursion-on":
 			return true

@@ -77,7 +77,7 @@ func New(c *namedconf.Config) Import {
 		if v.Name != "" {
 			imp.Views = append(imp.Views, v.Name)
 		}
-		f.view(v, len(c.Views))
+		f.view(v, len(c.Views), c.Options)
 		for _, z := range v.Zones {
 			f.zone(z)
 			if z.Class != "" || z.Type != "primary" && z.Type != "secondary" {
