@@ -28,6 +28,9 @@ type version struct {
 // maxZone bounds a zone, in octets.
 const maxZone = 1 << 30
 
+// maxRecord is more than a record of a catalog takes, in octets.
+const maxRecord = 1024
+
 func (v *version) len() int { return len(v.ends) }
 
 // record returns a record in wire form.
@@ -41,9 +44,12 @@ func (v *version) record(i int) []byte {
 
 func (v *version) soa() []byte { return v.record(0) }
 
-// pack takes the records of a zone.
-func pack(zone name.Name, records iter.Seq[dns.RR]) (*version, error) {
+// pack takes the records of a zone; about as many as last has, if it is given.
+func pack(zone name.Name, records iter.Seq[dns.RR], last *version) (*version, error) {
 	v := new(version)
+	if last != nil {
+		v.data, v.ends = make([]byte, 0, len(last.data)+len(last.data)/64+4096), make([]uint32, 0, len(last.ends)+len(last.ends)/64+64)
+	}
 	suffix := zone.Wire()
 	if suffix == nil || records == nil {
 		return nil, errNoSOA
@@ -60,6 +66,9 @@ func pack(zone name.Name, records iter.Seq[dns.RR]) (*version, error) {
 			return nil, fmt.Errorf("it has a second SOA record, of %s", soa.Hdr.Name)
 		}
 		from := len(v.data)
+		if cap(v.data)-from < maxRecord {
+			v.data = slices.Grow(v.data, from+maxRecord) // twice as much: append's quarter copies too often
+		}
 		if v.data, err = appendRecord(v.data, rr); err != nil {
 			return nil, fmt.Errorf("the record %.200q cannot be written: %w", rr.String(), err)
 		}
@@ -74,7 +83,9 @@ func pack(zone name.Name, records iter.Seq[dns.RR]) (*version, error) {
 	if len(v.ends) == 0 {
 		return nil, errNoSOA
 	}
-	v.data, v.ends = slices.Clip(v.data), slices.Clip(v.ends)
+	if cap(v.data) > len(v.data)+len(v.data)/4 {
+		v.data = slices.Clone(v.data)
+	}
 	return v, nil
 }
 

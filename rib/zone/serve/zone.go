@@ -52,7 +52,11 @@ func (s *Server) publish(z Zone) error {
 	if err != nil {
 		return err
 	}
-	v, err := pack(z.Name, z.Records)
+	var base *version
+	if last := (*s.zones.Load())[z.Name]; last != nil {
+		base = last.now
+	}
+	v, err := pack(z.Name, z.Records, base)
 	if err != nil {
 		return err
 	}

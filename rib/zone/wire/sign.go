@@ -144,6 +144,9 @@ func (s *Signer) Verify(raw []byte, m *dns.Msg) error {
 	if t == nil {
 		return s.skip(raw)
 	}
+	if t.Hdr.Class != dns.ClassANY || t.Hdr.Ttl != 0 { // the library signs them as they should be
+		return fmt.Errorf("%w: its TSIG record has the class %d and the TTL %d (RFC 8945 section 4.2)", ErrKey, t.Hdr.Class, t.Hdr.Ttl)
+	}
 	err := dns.TsigVerifyWithProvider(raw, verifier{s}, s.mac, s.timers)
 	s.mac, s.pending, s.skipped = t.MAC, s.pending[:0], 0
 	switch {
