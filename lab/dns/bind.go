@@ -313,7 +313,7 @@ func (b *bindZones) publish(zones []string, listed bool) {
 // no room for names of ZoneFile.
 func bindPrimary(zone string) string {
 	file := "zone.db"
-	if _, ok := dns.IsDomainName("hostmaster." + dns.Fqdn(zone)); !ok {
+	if len(zone) > 230 {
 		file = "long.db"
 	}
 	return fmt.Sprintf("{ type primary; file %q; };", file)

@@ -62,20 +62,14 @@ func Refresh(n name.Name, v View) Command { return of("refresh", n, v) }
 // DelZone removes a zone, its files too.
 func DelZone(n name.Name, v View) Command { return of("delzone -clean", n, v) }
 
+// DropZone removes a zone and leaves its files.
+func DropZone(n name.Name, v View) Command { return of("delzone", n, v) }
+
 // AddZone adds a zone with the statements of its block, which conf.Check must allow.
 func AddZone(n name.Name, v View, block string) (Command, error) {
-	return with("addzone", n, v, block)
-}
-
-// ModZone changes a zone to the statements of the block.
-func ModZone(n name.Name, v View, block string) (Command, error) {
-	return with("modzone", n, v, block)
-}
-
-func with(word string, n name.Name, v View, block string) (Command, error) {
 	if err := conf.Check(block); err != nil {
 		return Command{}, fmt.Errorf("the statements of a zone: %w", err)
 	}
-	c := of(word, n, v)
+	c := of("addzone", n, v)
 	return Command{c.text + " { " + block + " };"}, nil
 }

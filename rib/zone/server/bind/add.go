@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"strings"
+	"time"
 
 	"kaname.dev/kaname/rib/zone/control/rndc"
 	"kaname.dev/kaname/rib/zone/control/rndc/named"
@@ -213,38 +213,67 @@ func (k *call) confirm(ctx context.Context, w work) error {
 	return err
 }
 
-// change gives zones that named has another configuration, one by one: so named
-// answers on, while after a reconfig it answers for none of them until all are
-// loaded.
+// change gives zones that named has another configuration: each is dropped and added
+// again with the file that it had, a matter of milliseconds. rndc modzone would keep
+// them answering, but BIND 9.18 goes on to transfer from the old primaries until its
+// next rndc reconfig; and that answers SERVFAIL while it loads what was changed.
 func (k *call) change(ctx context.Context, list []work) {
-	lines := map[name.Name]string{}
+	k.takeOut(ctx, list)
 	for _, w := range list {
 		if k.errs[w.at] != nil {
 			continue
 		}
 		carried := k.carry(w)
-		cmd, err := rndc.ModZone(w.name, k.d.view, w.block)
-		if err == nil {
-			err = k.do(ctx, cmd)
+		if k.errs[w.at] = k.replace(ctx, w); k.errs[w.at] != nil || !w.have.conf.Secondary() {
+			continue
 		}
-		if err == nil && !carried {
-			_ = k.do(ctx, rndc.Retransfer(w.name, k.d.view)) // what it tells is no error: named has the zone
-		}
-		if k.errs[w.at] = err; err == nil && w.have.where == inFile {
-			lines[w.name] = lineOf(w.name, w.block)
-		}
-	}
-	var err error
-	if len(lines) > 0 {
-		err = k.d.rewrite(ctx, k.c, k.v, false, func(all map[name.Name]string) { maps.Copy(all, lines) })
-	}
-	for _, w := range list {
-		switch _, inFile := lines[w.name]; {
-		case k.errs[w.at] != nil:
-		case inFile && err != nil:
-			k.errs[w.at] = err
-		case w.have.conf.Secondary() && w.have.zone.Template != w.id:
+		if carried && w.have.zone.Template != w.id {
 			k.erase(w.have.conf.File)
+		}
+	}
+}
+
+// takeOut takes zones that are to be changed out of the driver's file: from now on
+// they are zones of rndc addzone. Until each is replaced it runs on without being
+// configured, which the next survey sees should this be the end.
+func (k *call) takeOut(ctx context.Context, list []work) {
+	var filed []work
+	for _, w := range list {
+		if k.errs[w.at] == nil && w.have.where == inFile {
+			filed = append(filed, w)
+		}
+	}
+	if len(filed) == 0 {
+		return
+	}
+	err := k.d.rewrite(ctx, k.c, k.v, false, func(lines map[name.Name]string) {
+		for _, w := range filed {
+			delete(lines, w.name)
+		}
+	})
+	if err != nil {
+		k.fail(filed, err)
+	}
+}
+
+// replace drops a zone and adds it again.
+func (k *call) replace(ctx context.Context, w work) error {
+	add, err := rndc.AddZone(w.name, k.d.view, w.block)
+	if err != nil {
+		return err
+	}
+	if err := k.do(ctx, rndc.DropZone(w.name, k.d.view)); err != nil && !is(err, "not found") {
+		return err
+	}
+	until := time.Now().Add(settleTime)
+	for {
+		err := k.do(ctx, add)
+		if !is(err, "already exists") || time.Now().After(until) || ctx.Err() != nil {
+			return err
+		}
+		select { // named has said that it drops the zone, and has not yet
+		case <-ctx.Done():
+		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }

@@ -51,6 +51,11 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 		}
 	}
 	k.settle(ctx, each) // a reconfig before named has let them go would keep them
+	for _, w := range each {
+		if k.errs[w.at] == nil && w.have.conf.Secondary() { // -clean leaves the file of a changed zone
+			k.erase(w.have.conf.File)
+		}
+	}
 	k.forget(ctx, file, bulk)
 	if bulk {
 		k.settle(ctx, file)
