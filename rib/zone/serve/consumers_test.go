@@ -57,12 +57,13 @@ func small(zone string, serial uint32) func(func(mdns.RR) bool) {
 }
 
 // consumers are the servers that understand catalogs.
-var consumers = map[string]func(testing.TB, dns.Options) *dns.Server{"bind": dns.BIND, "pdns": dns.PowerDNS}
+var consumers = map[string]func(testing.TB, dns.Options) *dns.Server{"bind": dns.BIND, "knot": dns.Knot, "pdns": dns.PowerDNS}
 
 // TestConsumers has real servers consume a catalog, signed, and its members from here.
 func TestConsumers(t *testing.T) {
 	for kind, start := range consumers {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			var log lines
 			s, peer := serving(t, Options{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 			at := dns.AddressOf(t)
