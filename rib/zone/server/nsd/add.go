@@ -3,7 +3,10 @@ package nsd
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/server"
@@ -52,7 +55,7 @@ func (d *driver) Add(ctx context.Context, zones []server.Addition) []error {
 		}
 	}
 	d.addFresh(ctx, zones, fresh, errs)
-	d.change(ctx, zones, moved, errs)
+	d.change(ctx, zones, have, moved, errs)
 	d.confirm(ctx, zones, append(fresh, moved...), errs)
 	return errs
 }
@@ -82,8 +85,8 @@ func (d *driver) addFresh(ctx context.Context, zones []server.Addition, list []i
 }
 
 // change gives zones another pattern. nsd forgets the contents and reads the zone
-// file, which is written before.
-func (d *driver) change(ctx context.Context, zones []server.Addition, list []int, errs []error) {
+// file, so that is written before, and put where the new pattern has it.
+func (d *driver) change(ctx context.Context, zones []server.Addition, have []held, list []int, errs []error) {
 	if len(list) == 0 {
 		return
 	}
@@ -94,12 +97,59 @@ func (d *driver) change(ctx context.Context, zones []server.Addition, list []int
 		return
 	}
 	for _, at := range list {
-		reply, err := d.control.do(ctx, "changezone "+zones[at].Name.String()+" "+prefix+zones[at].Template.ID(kind), nil)
+		pattern := prefix + zones[at].Template.ID(kind)
+		if have[at].Loaded {
+			d.carry(ctx, zones[at].Name, have[at].pattern, pattern)
+		}
+		reply, err := d.control.do(ctx, "changezone "+zones[at].Name.String()+" "+pattern, nil)
 		if err != nil {
 			errs[at] = err
 		} else if text := refusal(reply); text != "" {
 			errs[at] = d.explain(text)
 		}
+	}
+}
+
+// writing is how long nsd may take to write a zone's file after it was told to.
+const writing = 2 * time.Second
+
+// carry waits for a zone's file and puts it where the new pattern has it. Without it
+// the zone is transferred again.
+func (d *driver) carry(ctx context.Context, n name.Name, from, to string) {
+	c, err := d.settings()
+	if err != nil {
+		return
+	}
+	files := []string{c.file(n, from), c.file(name.Name(n.Bare()), from)}
+	next := c.file(n, to)
+	for until := time.Now().Add(writing); ctx.Err() == nil && time.Now().Before(until); {
+		for _, file := range files {
+			if _, err := os.Stat(file); file == "" || err != nil {
+				continue
+			}
+			if file != next {
+				d.settle(file, next)
+			}
+			return
+		}
+		if files[0] == "" && files[1] == "" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// settle moves a zone file into our folder, which nsd must be able to write.
+func (d *driver) settle(file, next string) {
+	dir := filepath.Dir(next)
+	if up, err := os.Stat(filepath.Dir(file)); err == nil && os.Mkdir(dir, 0o750) == nil {
+		give(dir, up)
+	}
+	if err := os.Rename(file, next); err != nil {
+		d.o.Log.Warn("the contents of an adopted zone are transferred again", "server", d.o.Name, "err", err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kaname.dev/kaname/rib/zone/name"
 )
 
 // settings are what the driver needs of nsd.conf(5).
@@ -12,11 +14,13 @@ type settings struct {
 	server   map[string]string // options of server:, the last of each
 	keys     map[string]bool   // names of TSIG keys
 	includes []string          // what include: names, patterns too
+	files    map[string]string // zonefile of patterns, by name
+	pattern  string            // that is read now
 }
 
 // readSettings reads nsd.conf and what it includes.
 func readSettings(path string) (*settings, error) {
-	c := &settings{server: map[string]string{}, keys: map[string]bool{}}
+	c := &settings{server: map[string]string{}, keys: map[string]bool{}, files: map[string]string{}}
 	if err := c.read(path, 0); err != nil {
 		return nil, fmt.Errorf("configuration of nsd: %w; let kaname read it", err)
 	}
@@ -65,6 +69,10 @@ func (c *settings) note(section, key, value string) {
 		c.server[key] = value
 	case section == "key" && key == "name":
 		c.keys[strings.ToLower(strings.TrimSuffix(value, "."))] = true
+	case section == "pattern" && key == "name":
+		c.pattern = value
+	case section == "pattern" && key == "zonefile":
+		c.files[c.pattern] = value
 	}
 }
 
@@ -104,6 +112,27 @@ func (c *settings) zonesDir() string {
 		return filepath.Join(c.server["chroot"], strings.TrimPrefix(d, c.server["chroot"]))
 	}
 	return "/etc/nsd"
+}
+
+// file is where nsd writes a zone of a pattern, "" when that is not known or not the
+// zone's alone. nsd puts the name into the path as it was given; ours are canonical
+// and hold no '/'.
+func (c *settings) file(n name.Name, pattern string) string {
+	file := c.files[pattern]
+	if strings.HasPrefix(pattern, prefix) {
+		file = folder + "/%s.zone"
+	}
+	if strings.Count(file, "%") != 1 || !strings.Contains(file, "%s") {
+		return ""
+	}
+	if !strings.HasPrefix(pattern, prefix) && !n.Plain() {
+		return "" // who knows how it was written
+	}
+	file = strings.Replace(file, "%s", n.String(), 1)
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(c.zonesDir(), file)
+	}
+	return file
 }
 
 // patternFile is the file of the driver's own patterns that nsd.conf includes, ""

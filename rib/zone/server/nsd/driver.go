@@ -124,49 +124,78 @@ func bootOf(path string) string {
 }
 
 func (d *driver) List(ctx context.Context) ([]server.Zone, error) {
-	reply, err := d.control.do(ctx, "zonestatus", nil)
+	all, err := d.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	zones := make([]server.Zone, len(all))
+	for i, h := range all {
+		zones[i] = h.Zone
+	}
+	return zones, d.persist(ctx, zones)
+}
+
+// held is a zone as nsd has it.
+type held struct {
+	server.Zone
+	pattern string // none for a zone of nsd.conf
+}
+
+// all asks for all zones. The reply has no end but that of the connection, so nsd
+// has to be there afterwards: one that died has not told all.
+func (d *driver) all(ctx context.Context) ([]held, error) {
+	reply, err := d.control.do(ctx, zoneStatus, nil)
 	if err != nil {
 		return nil, err
 	}
 	if text := refusal(reply); text != "" {
 		return nil, fmt.Errorf("nsd does not list its zones: %s", text)
 	}
-	zones := parseStatus(reply)
-	return zones, d.persist(ctx, zones)
+	if _, err := d.control.do(ctx, "status", nil); err != nil {
+		return nil, err
+	}
+	return parseStatus(reply), nil
 }
 
 func (d *driver) Status(ctx context.Context, zones []name.Name) ([]server.Zone, error) {
-	return d.states(ctx, zones)
+	have, err := d.states(ctx, zones)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]server.Zone, len(have))
+	for i, h := range have {
+		out[i] = h.Zone
+	}
+	return out, nil
 }
 
 // states asks for zones, in the order of the names.
-func (d *driver) states(ctx context.Context, zones []name.Name) ([]server.Zone, error) {
-	out := make([]server.Zone, len(zones))
+func (d *driver) states(ctx context.Context, zones []name.Name) ([]held, error) {
+	out := make([]held, len(zones))
 	if len(zones) > few {
-		reply, err := d.control.do(ctx, "zonestatus", nil)
+		all, err := d.all(ctx)
 		if err != nil {
 			return nil, err
 		}
-		have := map[name.Name]server.Zone{}
-		for _, z := range parseStatus(reply) {
-			have[z.Name] = z
+		have := make(map[name.Name]held, len(all))
+		for _, h := range all {
+			have[h.Name] = h
 		}
 		for i, n := range zones {
-			if out[i] = have[n]; !out[i].Present {
-				out[i].Name = n
-			}
+			out[i] = have[n]
+			out[i].Name = n
 		}
 		return out, nil
 	}
 	for i, n := range zones {
 		out[i].Name = n
-		reply, err := d.control.do(ctx, "zonestatus "+n.String(), nil)
+		reply, err := d.control.do(ctx, zoneStatus+" "+n.String(), nil)
 		if err != nil {
 			return nil, err
 		}
-		for _, z := range parseStatus(reply) {
-			if z.Name == n {
-				out[i] = z
+		for _, h := range parseStatus(reply) {
+			if h.Name == n {
+				out[i] = h
 			}
 		}
 	}
@@ -174,43 +203,23 @@ func (d *driver) states(ctx context.Context, zones []name.Name) ([]server.Zone, 
 }
 
 // parseStatus reads what zonestatus prints, nsd-control(8).
-func parseStatus(reply string) []server.Zone {
-	var list []server.Zone
-	var z *server.Zone
-	var state string
+func parseStatus(reply string) []held {
+	var list []held
+	known, state := false, "" // of the last zone
 	for line := range strings.Lines(reply) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
 		if key == "zone" {
 			n, err := name.Parse(value)
-			if err != nil {
-				z = nil
-				continue
+			if known = err == nil; known {
+				list = append(list, held{Zone: server.Zone{Name: n, Present: true}})
 			}
-			list = append(list, server.Zone{Name: n, Present: true})
-			z = &list[len(list)-1]
-			continue
-		}
-		if z == nil {
-			continue
-		}
-		switch key {
-		case "pattern":
-			z.Template, z.Owned = strings.CutPrefix(value, prefix)
-			if !z.Owned {
-				z.Template = ""
+		} else if known {
+			z := &list[len(list)-1]
+			if key == "state" {
+				state = value
 			}
-		case "state":
-			state = value
-			z.Loaded = value == "primary" || value == "master"
-		case "served-serial":
-			if _, err := fmt.Sscanf(value, "\"%d ", &z.Serial); err == nil && state != "expired" {
-				z.Loaded = true
-			}
-		case "wait":
-			if !z.Loaded {
-				z.Note = "not loaded, " + state + ", " + strings.Trim(value, `"`) + "; nsd's log says why, at \"xfrd: zone " + z.Name.String() + "\""
-			}
+			z.note(key, value, state)
 		}
 	}
 	for i := range list {
@@ -219,6 +228,27 @@ func parseStatus(reply string) []server.Zone {
 		}
 	}
 	return list
+}
+
+// note takes one line of zonestatus.
+func (h *held) note(key, value, state string) {
+	switch key {
+	case "pattern":
+		h.pattern = value
+		if h.Template, h.Owned = strings.CutPrefix(value, prefix); !h.Owned {
+			h.Template = ""
+		}
+	case "state":
+		h.Loaded = value == "primary" || value == "master"
+	case "served-serial":
+		if _, err := fmt.Sscanf(value, "\"%d ", &h.Serial); err == nil && state != "expired" {
+			h.Loaded = true
+		}
+	case "wait":
+		if !h.Loaded {
+			h.Note = fmt.Sprintf("not loaded, %s, %s; nsd's log says why, at \"xfrd: zone %s\"", state, strings.Trim(value, `"`), h.Name)
+		}
+	}
 }
 
 // Kick makes nsd ask the primaries of the zones now.

@@ -173,11 +173,16 @@ func replace(path, text string) error {
 		return err
 	}
 	if up, err := os.Stat(filepath.Dir(path)); err == nil {
-		if st, ok := up.Sys().(*syscall.Stat_t); ok {
-			_ = os.Lchown(next, int(st.Uid), int(st.Gid))
-		}
+		give(next, up)
 	}
 	return os.Rename(next, path)
+}
+
+// give makes a file belong to whom another belongs, where that is allowed.
+func give(path string, as os.FileInfo) {
+	if st, ok := as.Sys().(*syscall.Stat_t); ok {
+		_ = os.Lchown(path, int(st.Uid), int(st.Gid))
+	}
 }
 
 // full returns ErrFull for an error of a full disk, else other.

@@ -24,15 +24,17 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 	errs := make([]error, len(zones))
 	var lines []string
 	var names []name.Name
+	var patterns []string
 	var at []int
 	for i, r := range zones {
 		switch {
 		case !have[i].Present:
-			d.erase(r.Name)
+			d.erase(r.Name, prefix)
 		case !have[i].Owned && !r.Adopt:
 			errs[i] = fmt.Errorf("%w: nsd has it with a pattern of others, or in nsd.conf", server.ErrForeign)
 		default:
 			lines, names, at = append(lines, r.Name.String()+"\n"), append(names, r.Name), append(at, i)
+			patterns = append(patterns, have[i].pattern)
 		}
 	}
 	if len(lines) == 0 {
@@ -53,23 +55,24 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 		case have[k].Present:
 			errs[i] = fmt.Errorf("nsd said that it removed zone %s and still has it; it is removed again", names[k])
 		default:
-			d.erase(names[k])
+			d.erase(names[k], patterns[k])
 		}
 	}
 	return errs
 }
 
-// file is where nsd writes a zone of ours: it puts the name into the path as it was
-// given, that is in canonical form, which holds no '/'.
-func (c *settings) file(n name.Name) string {
-	return filepath.Join(c.zonesDir(), folder, n.String()+".zone")
-}
-
-// erase removes what nsd leaves of a removed zone.
-func (d *driver) erase(n name.Name) {
-	if c, err := d.settings(); err == nil {
-		_ = os.Remove(c.file(n))
-		_ = os.Remove(c.file(n) + "~")
+// erase removes what nsd leaves of a removed zone. A zone that was added by hand may
+// have been given without its final dot.
+func (d *driver) erase(n name.Name, pattern string) {
+	c, err := d.settings()
+	if err != nil {
+		return
+	}
+	for _, file := range []string{c.file(n, pattern), c.file(name.Name(n.Bare()), pattern)} {
+		if file != "" {
+			_ = os.Remove(file)
+			_ = os.Remove(file + "~")
+		}
 	}
 }
 
@@ -94,7 +97,7 @@ func (d *driver) persist(ctx context.Context, zones []server.Zone) error {
 	}
 	missing := false
 	for _, z := range zones {
-		file := filepath.Base(c.file(z.Name))
+		file := z.Name.String() + ".zone"
 		missing = missing || z.Owned && z.Loaded && !files[file] && len(file) < 255
 		delete(files, file)
 		delete(files, file+"~")

@@ -82,8 +82,8 @@ func Conform(t *testing.T, b Bench) {
 		{"unreachable", unreachable}, {"denied", denied}, {"down", down},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			defer s.clean(t)
 			c.run(t, s)
-			s.clean(t)
 		})
 	}
 }
