@@ -28,32 +28,34 @@ const module = "kaname.dev/kaname"
 // and the folders below it; the longest name wins. A room may always import its
 // own children; "rib/*" stands for any rib, "self" for the room itself.
 var rooms = map[string][]string{
-	"fault":            {},
-	"action":           {"fault"},
-	"host":             {"fault"},
-	"config":           {"fault", "host"},
-	"plane":            {"action", "fault", "host", "plane/trust"}, // action for the Actor that a command carries
-	"plane/trust":      {"fault", "host"},
-	"plane/planetest":  {"plane", "plane/trust", "fault"},
-	"access":           {"action", "fault", "plane", "plane/trust"},
-	"rib":              {"action", "fault", "host", "plane", "plane/trust"},
-	"rib/ribtest":      {"rib", "plane", "plane/trust", "plane/planetest"},
-	"rib/*":            {"rib", "action", "fault", "host", "plane", "plane/trust"},
-	"door/api":         {"action", "access", "fault", "plane", "plane/trust"},
-	"door/api/apitest": {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
-	"door/cli":         {"action", "fault", "door/api"},
-	"door/console":     {"action", "fault", "door/api"},
-	"agent":            {"action", "access", "config", "door/api", "door/console", "fault", "host", "plane", "plane/trust", "rib"},
-	"demo":             {"action", "agent", "door/api", "fault", "host", "rib"},
-	"lab":              {"host", "fault"},
-	"story":            {"lab", "host"},
-	"tools":            {"access", "action", "agent", "config", "demo", "door/api", "door/cli", "fault", "rib", "rib/*"},
-	"bench":            {"*"},
-	".":                {"action", "agent", "config", "demo", "door/cli", "door/console", "fault", "rib", "rib/*"},
+	"fault":           {},
+	"action":          {"fault"},
+	"host":            {"fault"},
+	"config":          {"fault", "host"},
+	"plane":           {"action", "fault", "host", "plane/trust"}, // action for the Actor that a command carries
+	"plane/trust":     {"fault", "host"},
+	"plane/planetest": {"plane", "plane/trust", "fault"},
+	"access":          {"action", "fault", "plane", "plane/trust"},
+	"rib":             {"action", "fault", "host", "plane", "plane/trust"},
+	"rib/ribtest":     {"rib", "plane", "plane/trust", "plane/planetest"},
+	"rib/*":           {"rib", "action", "fault", "host", "plane", "plane/trust"},
+	// what all drivers must do, against real servers; only their tests import it
+	"rib/zone/server/servertest": {"rib/zone", "lab"},
+	"door/api":                   {"action", "access", "fault", "plane", "plane/trust"},
+	"door/api/apitest":           {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
+	"door/cli":                   {"action", "fault", "door/api"},
+	"door/console":               {"action", "fault", "door/api"},
+	"agent":                      {"action", "access", "config", "door/api", "door/console", "fault", "host", "plane", "plane/trust", "rib"},
+	"demo":                       {"action", "agent", "door/api", "fault", "host", "rib"},
+	"lab":                        {"host", "fault"},
+	"story":                      {"lab", "host"},
+	"tools":                      {"access", "action", "agent", "config", "demo", "door/api", "door/cli", "fault", "rib", "rib/*"},
+	"bench":                      {"*"},
+	".":                          {"action", "agent", "config", "demo", "door/cli", "door/console", "fault", "rib", "rib/*"},
 }
 
 // testsMay is what only the tests of a room may import besides.
-var testsMay = []string{"lab", "rib/ribtest", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib"}
+var testsMay = []string{"lab", "rib/ribtest", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib", "rib/zone/server/servertest"}
 
 type pkg struct {
 	ImportPath, Dir, Doc               string
@@ -97,8 +99,8 @@ func roomOf(path string) string {
 			if parts[0] != "rib" || len(parts) < 2 {
 				continue
 			}
-			if path := "rib/" + parts[1]; rooms[path] == nil {
-				return path
+			if rib := "rib/" + parts[1]; len(rib) > len(best) {
+				best = rib
 			}
 			continue
 		}

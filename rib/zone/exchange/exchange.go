@@ -51,6 +51,9 @@ type Ask struct {
 	Kind   string   `json:"kind"`
 	View   string   `json:"view,omitempty"`
 	Groups []string `json:"groups,omitempty"` // empty: all
+	// Self is the server's own address: its host may take transfers from it, to keep the
+	// contents of zones that are removed.
+	Self netip.Addr `json:"self,omitzero"`
 	Have   string   `json:"have,omitempty"`   // the Generation it has; empty: none
 }
 

@@ -107,14 +107,25 @@ func (t *teller) zone(k Key) {
 	}
 	id := t.ids[w.template]
 	if id == "" {
-		id = w.template.ID(t.in.Kind)
+		tmpl := t.own(w.template)
+		id = tmpl.ID(t.in.Kind)
 		t.ids[w.template] = id
 		if !t.known[id] {
 			t.known[id] = true
-			t.f.Templates = append(t.f.Templates, *w.template)
+			t.f.Templates = append(t.f.Templates, tmpl)
 		}
 	}
 	t.f.Zones = append(t.f.Zones, plan.Want{Name: k.Name, Template: id, Adopt: w.adopt, Pin: w.pin, Reset: w.reset, Rescue: w.rescue})
+}
+
+// own returns a template for the asking server: its host may take transfers.
+func (t *teller) own(tmpl *server.Template) server.Template {
+	out := *tmpl
+	out.Transfer = append(slices.Clone(tmpl.Transfer), "127.0.0.0/8", "::1")
+	if self := t.in.Self; self.IsValid() && !self.IsLoopback() {
+		out.Transfer = append(out.Transfer, self.String())
+	}
+	return out
 }
 
 // policy is what a server is told besides the zones. r.mu is held.

@@ -151,7 +151,7 @@ func TestWhatASourceReportsIsDesiredAndSurvives(t *testing.T) {
 		t.Fatalf("%d zones desired, want %d", len(got), len(zones))
 	}
 	f := b.feed("")
-	if len(f.Templates) != 1 || f.Templates[0].Primaries[0] != primary[0] || f.Zones[0].Template != f.Templates[0].ID("bind") {
+	if len(f.Templates) != 1 || f.Templates[0].Primaries[0] != primary[0] || len(f.Templates[0].Transfer) != 2 || f.Zones[0].Template != f.Templates[0].ID("bind") {
 		t.Errorf("templates are %+v, the first zone %+v", f.Templates, f.Zones[0])
 	}
 	b.stop()

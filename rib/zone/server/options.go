@@ -15,6 +15,7 @@ type Options struct {
 	KeyFile string   // secret of the control channel, in the form that the server uses
 	CertDir string   // client certificate of nsd-control over TCP
 	Config  string   // path of the server's configuration, for checks and setup
+	Stats   string   // BIND's statistics channel, host:port; may be empty
 	View    string   // BIND's view; empty for none
 	Exec    Commands // of kind exec
 	Dir     string   // the driver's own state, exists

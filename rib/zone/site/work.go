@@ -1,0 +1,193 @@
+package site
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"kaname.dev/kaname/rib/zone/exchange"
+	"kaname.dev/kaname/rib/zone/name"
+	"kaname.dev/kaname/rib/zone/plan"
+	"kaname.dev/kaname/rib/zone/server"
+)
+
+// work does passes until ctx ends: over everything at the start, each minute and when
+// asked; over what the keeper has just said, at once.
+func (s *Site) work(ctx context.Context) {
+	full := time.NewTimer(0)
+	kick := time.NewTicker(probeAgain)
+	defer full.Stop()
+	defer kick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-s.looks:
+			p, err := s.passAll(ctx, l)
+			if l.done != nil {
+				l.done <- lookResult{p, err}
+			}
+			full.Reset(lookEvery)
+		case <-full.C:
+			next := lookEvery
+			if _, err := s.passAll(ctx, look{}); err != nil && ctx.Err() == nil {
+				next = 5 * time.Second
+			}
+			full.Reset(next)
+		case <-s.dirty:
+			if s.passTouched(ctx) != nil {
+				full.Reset(5 * time.Second)
+			} else if s.isHeld() {
+				full.Reset(time.Second) // a whole plan is what an operator is to judge
+			}
+		case <-kick.C:
+			s.kick(ctx)
+		}
+	}
+}
+
+// passAll lists what the server has and does the whole difference.
+func (s *Site) passAll(ctx context.Context, l look) (plan.Plan, error) {
+	if err := s.list(ctx); err != nil {
+		s.setTrouble(err)
+		return plan.Plan{}, err
+	}
+	s.mu.Lock()
+	p := plan.Make(maps.Values(s.desired.Zones), maps.Values(s.have), s.policy(len(s.have)))
+	d := s.desired.Generation != ""
+	if !l.dry {
+		clear(s.touched)
+		clear(s.conflicts)
+		clear(s.heldOps)
+		s.judge(&p)
+		s.held = held(&p, s.held)
+		s.foreign, s.converged = p.Foreign, len(p.Ops) == 0 && len(p.Held) == 0
+	}
+	s.mu.Unlock()
+	if l.dry || !d || s.o.Manual && !l.force {
+		return p, nil
+	}
+	return p, s.do(ctx, p.Ops)
+}
+
+// passTouched does what the keeper has just said, against what the server is known to
+// have.
+func (s *Site) passTouched(ctx context.Context) error {
+	s.mu.Lock()
+	if s.looked.IsZero() || s.o.Manual || s.trouble != "" {
+		s.mu.Unlock()
+		return nil // the pass over everything comes soon
+	}
+	wants := make([]plan.Want, 0, len(s.touched))
+	have := make([]server.Zone, 0, len(s.touched))
+	for n := range s.touched {
+		if w, ok := s.desired.Zones[n]; ok {
+			wants = append(wants, w)
+		}
+		if z, ok := s.have[n]; ok {
+			have = append(have, z)
+		}
+	}
+	p := plan.Make(slices.Values(wants), slices.Values(have), s.policy(len(s.have)))
+	for n := range s.touched {
+		delete(s.conflicts, n)
+		delete(s.heldOps, n)
+	}
+	clear(s.touched)
+	s.judge(&p)
+	s.mu.Unlock()
+	return s.do(ctx, p.Ops)
+}
+
+// policy is the guard's, for one pass. s.mu is held.
+func (s *Site) policy(total int) plan.Policy {
+	p := s.desired.Policy
+	return plan.Policy{
+		Share: p.Share, Least: p.Least, Total: total, Accepted: p.Accepted, Resets: s.desired.Resets,
+		Let: func(n name.Name) bool { return s.desired.Gone[n] },
+	}
+}
+
+// judge notes what a plan does not do. s.mu is held.
+func (s *Site) judge(p *plan.Plan) {
+	for _, n := range p.Conflicts {
+		s.conflicts[n] = true
+	}
+	for _, op := range p.Held {
+		s.heldOps[op.Name] = true
+	}
+	s.changed = true
+}
+
+// held is what people see of the removals that a whole plan holds.
+func held(p *plan.Plan, was *exchange.Held) *exchange.Held {
+	if len(p.Held) == 0 {
+		return nil
+	}
+	h := &exchange.Held{Hash: p.Hash, Why: p.Why, Count: len(p.Held), Since: time.Now()}
+	if was != nil && was.Hash == p.Hash {
+		h.Since = was.Since
+	}
+	for _, op := range p.Held[:min(len(p.Held), 10)] {
+		h.Names = append(h.Names, op.Name)
+	}
+	return h
+}
+
+// isHeld reports whether removals are held about which no operator can know yet.
+func (s *Site) isHeld() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.heldOps) > 0 && s.held == nil
+}
+
+// list reads what the server has.
+func (s *Site) list(ctx context.Context) error {
+	info, err := s.o.Driver.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	zones, err := s.o.Driver.List(ctx)
+	if err != nil {
+		return err
+	}
+	have := make(map[name.Name]server.Zone, len(zones))
+	for _, z := range zones {
+		have[z.Name] = z
+	}
+	s.mu.Lock()
+	s.have, s.info, s.trouble, s.looked, s.changed = have, info, "", time.Now(), true
+	s.mu.Unlock()
+	s.watch()
+	return nil
+}
+
+// setTrouble notes that the server as a whole cannot be worked.
+func (s *Site) setTrouble(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble != err.Error() {
+		s.o.Log.Warn("name server cannot be worked", "server", s.o.Name, "why", err)
+	}
+	s.trouble, s.converged, s.changed = err.Error(), false, true
+}
+
+// do does operations in their order, additions in batches.
+func (s *Site) do(ctx context.Context, ops []plan.Op) error {
+	byKind := map[plan.OpKind][]plan.Op{}
+	for _, op := range ops {
+		byKind[op.Kind] = append(byKind[op.Kind], op)
+	}
+	if len(ops) > 0 {
+		s.o.Log.Info("name server is brought up to what is desired", "server", s.o.Name,
+			"add", len(byKind[plan.Add]), "change", len(byKind[plan.Change]), "reset", len(byKind[plan.Reset]), "remove", len(byKind[plan.Remove]))
+	}
+	if err := s.add(ctx, append(byKind[plan.Add], byKind[plan.Change]...)); err != nil {
+		return err
+	}
+	if err := s.reset(ctx, byKind[plan.Reset]); err != nil {
+		return err
+	}
+	return s.remove(ctx, byKind[plan.Remove])
+}
