@@ -89,6 +89,7 @@ func (h *hearer) hear(m *dns.Msg) said {
 			s.serial = soa
 		}
 		owner := strings.ToLower(rr.Header().Name)
+		s.some = s.some || s.owners[owner]
 		if s.owners[owner] && !h.made(m, rr) && !h.ignored(rr) {
 			s.answer[h.key(rr)] = rr
 			s.sets[owner+" "+dns.TypeToString[rr.Header().Rrtype]] = true
@@ -222,7 +223,7 @@ func (h *hearer) authority(m *dns.Msg, s *said, final bool) {
 func (h *hearer) answerOf(a, b said) string {
 	switch {
 	case h.q.kind == dns.TypeANY:
-		if (len(a.answer) == 0) != (len(b.answer) == 0) {
+		if a.some != b.some {
 			return unlike(a.answer, b.answer)
 		}
 		common := maps.Clone(a.sets)

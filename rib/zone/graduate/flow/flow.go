@@ -138,14 +138,14 @@ func (g Graduation) Compared(r Run) (Graduation, error) {
 		g.GreenSince = r.Began
 	}
 	g.GreenRuns++
-	if ok, _ := g.enough(r.At); ok && g.State == Shadow {
+	if ok, _ := g.enough(); ok && g.State == Shadow {
 		return g.to(Green, r.At, "", fmt.Sprintf("%d comparisons without a difference since %s", g.GreenRuns, g.GreenSince.UTC().Format(time.RFC3339))), nil
 	}
 	return g, nil
 }
 
 // enough says whether the green runs fulfil the policy, and what is lacking.
-func (g Graduation) enough(at time.Time) (bool, string) {
+func (g Graduation) enough() (bool, string) {
 	need := time.Duration(g.Policy.Hours * float64(time.Hour))
 	switch {
 	case g.GreenRuns == 0 && len(g.Runs) == 0:
@@ -161,8 +161,10 @@ func (g Graduation) enough(at time.Time) (bool, string) {
 		return false, fmt.Sprintf("the last comparison found %d differences in %d zones; mend them and compare again", last.Differences, last.Differing)
 	case g.GreenRuns < g.Policy.Runs:
 		return false, fmt.Sprintf("%d of %d green comparisons in a row", g.GreenRuns, g.Policy.Runs)
-	case at.Sub(g.GreenSince) < need:
-		return false, fmt.Sprintf("green for %s of %s", at.Sub(g.GreenSince).Round(time.Second), need)
+	}
+	// Counted to the last run, not to now: nobody knows what was after it.
+	if span := g.Runs[len(g.Runs)-1].At.Sub(g.GreenSince); span < need {
+		return false, fmt.Sprintf("green for %s of %s", span.Round(time.Second), need)
 	}
 	return true, ""
 }
@@ -178,7 +180,7 @@ func (g Graduation) Ready(at time.Time) (bool, string) {
 	case g.Blockers > 0:
 		return false, fmt.Sprintf("%d findings of the import block the move; deal with them and accept them", g.Blockers)
 	}
-	if ok, why := g.enough(at); !ok {
+	if ok, why := g.enough(); !ok {
 		return false, why
 	}
 	last := g.Runs[len(g.Runs)-1].At
