@@ -25,6 +25,7 @@ type said struct {
 	answer   section
 	sets     map[string]bool // RRsets of the answer: name and type
 	owners   map[string]bool // names of the chain of CNAMEs
+	some     bool            // the answer has records, also such as are not compared
 	leaves   bool            // the chain goes on elsewhere
 	negative section
 	referral section
