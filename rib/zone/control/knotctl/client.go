@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -18,6 +19,7 @@ var (
 	ErrNoTxn       = errors.New("no configuration transaction is open")
 	ErrExists      = errors.New("is there already")
 	ErrMissing     = errors.New("is not there")
+	ErrNoItem      = errors.New("is there without this item, or names something that is not there")
 	ErrNoZone      = errors.New("the zone is not served")
 	ErrFull        = errors.New("knotd has no space left")
 )
@@ -28,7 +30,7 @@ var refusals = map[string]error{
 	"no active transaction":             ErrNoTxn,
 	"already exists":                    ErrExists,
 	"duplicate identifier":              ErrExists,
-	"not exists":                        ErrMissing,
+	"not exists":                        ErrNoItem,
 	"invalid identifier":                ErrMissing,
 	"no such zone found":                ErrNoZone,
 	"no space left on device":           ErrFull,
@@ -183,4 +185,24 @@ func (c *Conn) broken(err error) error {
 		err = e
 	}
 	return fmt.Errorf("%w: %w; look into knotd's log", ErrUnreachable, err)
+}
+
+// PID returns the process at the other end of the socket, 0 when it is not known
+// (unix(7), SO_PEERCRED).
+func (c *Conn) PID() int {
+	u, ok := c.conn.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	_ = raw.Control(func(fd uintptr) {
+		if cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil { //nolint:gosec // a descriptor fits
+			pid = int(cred.Pid)
+		}
+	})
+	return pid
 }

@@ -10,9 +10,9 @@ import (
 // Begin opens the server's one configuration transaction and returns the conversation
 // in which it is open. When another is open it waits for its end, as long as ctx lasts
 // but at most patience: in between the socket is free, so that the other can end. One
-// that has changed nothing but what ours reports to be ours was left by a process of
-// ours that died, for while this conversation is open no other is: it is aborted.
-func Begin(ctx context.Context, path string, patience time.Duration, ours func(Data) bool) (*Conn, error) {
+// whose changes ours reports to be ours was left by a process of ours that died, for
+// while this conversation is open no other is: it is aborted.
+func Begin(ctx context.Context, path string, patience time.Duration, ours func([]Data) bool) (*Conn, error) {
 	limit := time.Now().Add(patience)
 	for {
 		c, err := Dial(ctx, path)
@@ -40,23 +40,10 @@ func Begin(ctx context.Context, path string, patience time.Duration, ours func(D
 	}
 }
 
-// left reports whether all that the open transaction has changed is ours.
-func (c *Conn) left(ours func(Data) bool) bool {
+// left reports whether what the open transaction has changed is ours.
+func (c *Conn) left(ours func([]Data) bool) bool {
 	diff, err := c.Do(Data{Command: "conf-diff"})
-	if err != nil {
-		return false
-	}
-	mine := 0
-	for _, d := range diff {
-		if d.Section == "" {
-			continue
-		}
-		if !ours(d) {
-			return false
-		}
-		mine++
-	}
-	return mine > 0
+	return err == nil && ours(diff)
 }
 
 // Commit makes the transaction take effect and ends the conversation. An error is of
