@@ -30,6 +30,13 @@ func hostile(t *testing.T) []name.Name {
 	return list
 }
 
+// HardNames are all names that the suite offers as hard ones, for Bench.Cannot to be
+// taken from.
+func HardNames(t *testing.T) []name.Name {
+	t.Helper()
+	return append(hostile(t), unloadable(t)...)
+}
+
 // unloadable are names that may be configured, or refused, and that the primary of
 // the lab does not have.
 func unloadable(t *testing.T) []name.Name {

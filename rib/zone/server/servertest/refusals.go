@@ -13,12 +13,11 @@ import (
 
 // names adds hard ones: each is served under exactly that name, or refused.
 func names(t *testing.T, s *suite) {
-	zones := hostile(t)
+	zones := HardNames(t)
 	servable := map[name.Name]bool{}
-	for _, z := range zones {
+	for _, z := range hostile(t) {
 		servable[z] = true
 	}
-	zones = append(zones, unloadable(t)...)
 	held := s.offer(t, zones)
 	have := s.list(t, s.d)
 	if len(have) != len(held) {
