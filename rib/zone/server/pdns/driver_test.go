@@ -154,6 +154,7 @@ func TestForeign(t *testing.T) {
 	ctx := context.Background()
 	b.primary.AddZones("a.test", "b.test")
 	b.secondary.SQL(fmt.Sprintf("INSERT INTO domains(name, type, master, account) VALUES('a.test', 'SLAVE', '%s', 'customer'), ('b.test', 'NATIVE', '', '');", b.primary.Address))
+	b.secondary.PDNSControl("retrieve", "a.test")
 	b.served(t, "a.test", true)
 	add := additions(b.template(nil), "a.test.", "b.test.")
 	for _, err := range append(b.driver.Add(ctx, add), b.driver.Remove(ctx, []server.Removal{{Name: "a.test."}, {Name: "b.test."}})...) {
