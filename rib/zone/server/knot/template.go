@@ -25,6 +25,7 @@ func identify(section, id string) knotctl.Data {
 // render returns the settings that make a template, with the remotes and the ACLs that
 // it names. Knot's journal holds all contents, so that a restart without the primary
 // serves (journal-content all, zonefile-load none).
+// The template itself is there already.
 func render(t server.Template) ([]knotctl.Data, error) {
 	id := tag + t.ID("knot")
 	if len(t.Primaries) == 0 {
@@ -61,7 +62,7 @@ func render(t server.Template) ([]knotctl.Data, error) {
 		}
 		acl(suffix, "transfer", "address", who)
 	}
-	set = append(append(set, identify("template", id),
+	set = append(append(set,
 		item("template", id, "journal-content", "all"), item("template", id, "zonefile-sync", "-1"),
 		item("template", id, "zonefile-load", "none")), use...)
 	more, err := extra(id, t.Options["knot"])
@@ -89,28 +90,29 @@ func extra(id, text string) ([]knotctl.Data, error) {
 	return set, nil
 }
 
-// make puts a template into the open transaction unless it is there.
+// makeTemplate puts a template into the open transaction unless it is there.
 func makeTemplate(c *knotctl.Conn, t server.Template) error {
 	id := tag + t.ID("knot")
-	_, err := c.Do(read("template", "id", id))
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, knotctl.ErrUnreachable) {
+	set, err := render(t)
+	if err != nil {
 		return err
 	}
 	if err := hasKeys(c, t); err != nil {
 		return err
 	}
-	set, err := render(t)
-	if err != nil {
+	switch _, err := c.Do(identify("template", id)); {
+	case errors.Is(err, knotctl.ErrExists):
+		return nil // whole: it came with one commit
+	case errors.Is(err, knotctl.ErrUnreachable):
 		return err
+	case err != nil:
+		return fmt.Errorf("%w: template %s: %w", server.ErrTemplate, t.Name, err)
 	}
 	for i, err := range c.Pipe(set, nil) {
 		if err == nil || errors.Is(err, knotctl.ErrExists) {
 			continue
 		}
-		_, _ = c.Do(knotctl.Data{Command: "conf-unset", Section: "template", ID: id})
+		_, _ = c.Do(knotctl.Data{Command: "conf-unset", Section: "template", Item: "id", Value: id})
 		if errors.Is(err, knotctl.ErrUnreachable) {
 			return err
 		}
