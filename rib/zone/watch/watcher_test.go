@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/server"
@@ -330,4 +333,107 @@ func many(n int) []name.Name {
 		names[i] = name.Name(fmt.Sprintf("zone-%06d.example.", i))
 	}
 	return names
+}
+
+func TestAZoneCostsLittleMemory(t *testing.T) {
+	names := many(100_000)
+	zones := make(map[name.Name]Zone, len(names))
+	for _, n := range names {
+		zones[n] = from
+	}
+	w := New(Options{Server: ownAddress})
+	before := used()
+	w.Set(zones)
+	w.fresh = nil // as after the first questions
+	if each := float64(used()-before) / float64(len(names)); each > 200 {
+		t.Errorf("a zone costs %.0f octets", each)
+	} else {
+		t.Logf("a zone costs %.0f octets", each)
+	}
+	runtime.KeepAlive(w)
+	runtime.KeepAlive(zones)
+}
+
+func used() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestClassify(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	at := func(kind Kind) Answer { return Answer{Kind: kind, Serial: 5, Refresh: 3600, Expire: 604800} }
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		want State
+		f    Facts
+	}{
+		{Missing, Facts{Desired: true}},
+		{Drift, Facts{Desired: true, Ever: true}},
+		{Conflict, Facts{Desired: true, Present: true}},
+		{Foreign, Facts{Present: true}},
+		{Extra, Facts{Present: true, Owned: true}},
+		{Extra, Facts{Answer: at(Authoritative)}},
+		{Held, Facts{Present: true, Owned: true, Held: true}},
+		{Quarantined, Facts{Present: true, Owned: true, Quarantined: true}},
+		{Unknown, Facts{Desired: true, Present: true, Owned: true}},
+		{Silent, Facts{Desired: true, Present: true, Owned: true, Answer: at(NoAnswer)}},
+		{Loading, Facts{Desired: true, Present: true, Owned: true, Answer: at(Failing)}},
+		{Loading, Facts{Desired: true, Present: true, Owned: true, Answer: at(Refused)}},
+		{Expired, Facts{Desired: true, Present: true, Owned: true, Ever: true, Answer: at(Failing)}},
+		{Lame, Facts{Desired: true, Present: true, Owned: true, Ever: true, Answer: at(Referral)}},
+		{Drift, Facts{Desired: true, Present: true, Owned: true, Ever: true, Answer: at(NotAuth)}},
+		{Serving, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative)}},
+		{Serving, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative), Expires: now.Add(6 * day)}},
+		{Expiring, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative), Expires: now.Add(2 * day)}},
+		{Expiring, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative), Fresh: now.Add(-6 * day), Alone: true}},
+		{Serving, Facts{Desired: true, Present: true, Owned: true, Answer: Answer{Kind: Authoritative, Refresh: 3600, Expire: 86400}, Expires: now.Add(23 * time.Hour)}},
+		{Stale, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative), Primary: Answer{Kind: Authoritative, Serial: 6}, Behind: now.Add(-time.Minute)}},
+		{Serving, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative), Primary: Answer{Kind: Authoritative, Serial: 6}, Behind: now.Add(-time.Second)}},
+		{Ahead, Facts{Desired: true, Present: true, Owned: true, Answer: at(Authoritative), Primary: Answer{Kind: Authoritative, Serial: 4}}},
+	} {
+		c.f.Now = now
+		if got, note := Classify(c.f); got != c.want {
+			t.Errorf("%+v is %s (%s), want %s", c.f, got, note, c.want)
+		}
+	}
+}
+
+func TestMetricsAreByServerAndGroup(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m, err := NewMetrics(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inWorld(t, Options{Metrics: m}, func(t *testing.T, w *world) {
+		w.own.set("a.test.", soa(1))
+		w.want("a.test.", "b.test.")
+		w.Added([]name.Name{"a.test.", "b.test."})
+		pass(10 * time.Second)
+		got := map[string]float64{}
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, x := range f.GetMetric() {
+				key := f.GetName()
+				for _, l := range x.GetLabel() {
+					if strings.Contains(l.GetValue(), "test") {
+						t.Errorf("%s has a label %s", key, l)
+					}
+					key += " " + l.GetValue()
+				}
+				got[key] = x.GetGauge().GetValue() + float64(x.GetHistogram().GetSampleCount())
+			}
+		}
+		for key, want := range map[string]float64{
+			"kaname_zone_watched_zones default ns1 serving": 1, "kaname_zone_watched_zones default ns1 loading": 1, "kaname_zone_served_seconds default ns1": 1,
+		} {
+			if got[key] != want {
+				t.Errorf("%s is %v, want %v", key, got[key], want)
+			}
+		}
+	})
 }
