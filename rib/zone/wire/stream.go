@@ -83,7 +83,7 @@ func (s *stream) record(rr dns.RR) error {
 		return s.difference(rr, soa)
 	}
 	if !isSOA {
-		if !dns.IsSubDomain(s.zone.String(), rr.Header().Name) {
+		if !s.inside(rr.Header().Name) {
 			return fmt.Errorf("%w: the record of %s is outside of the zone", ErrAnswer, rr.Header().Name)
 		}
 		return s.give(rr)
@@ -93,6 +93,16 @@ func (s *stream) record(rr dns.RR) error {
 	}
 	s.done = true
 	return nil
+}
+
+// inside reports whether an owner is in the zone. The library writes some octets with
+// other escapes than a canonical name has, so what does not fit as text is parsed.
+func (s *stream) inside(owner string) bool {
+	if dns.IsSubDomain(s.zone.String(), owner) {
+		return true
+	}
+	n, err := parse(owner)
+	return err == nil && n.Under(s.zone)
 }
 
 func (s *stream) give(rr dns.RR) error {
