@@ -34,7 +34,7 @@ type said struct {
 
 // answers compares two answers to a question in the zone. It is pure.
 func answers(zone name.Name, q question, old, other *dns.Msg, o Options) []finding {
-	h := hearer{zone: zone.String(), q: q, o: o, canon: newCanonizer(o)}
+	h := hearer{zone: text(zone), q: q, o: o, canon: newCanonizer(o)}
 	a, b := h.hear(old), h.hear(other)
 	var list []finding
 	if a.serial != nil && b.serial != nil && strings.EqualFold(q.name, h.zone) && q.kind == dns.TypeSOA {

@@ -18,7 +18,8 @@ func TestTheSameZonesAreEqual(t *testing.T) {
 	nsec := sign(t, d, zoneFile{"nsec.example", put(t, d, "nsec", rich)})
 	nsec3 := sign(t, d, zoneFile{"nsec3.example", put(t, d, "nsec3", rich)}, "-3", "-", "-H", "0")
 	child := zoneFile{"sub.example.com", put(t, d, "sub", "$TTL 60\n@ SOA ns h 1 1 1 1 1\n@ NS ns\nns A 192.0.2.53\nhost A 192.0.2.54\n")}
-	files := []zoneFile{plain, nsec, nsec3, child}
+	odd := zoneFile{`odd\032zone\046x.example`, put(t, d, "odd", rich)}
+	files := []zoneFile{plain, nsec, nsec3, child, odd}
 	old := bind(t, files...)
 	for _, kind := range []string{"bind", "nsd", "knot", "pdns"} {
 		t.Run(kind, func(t *testing.T) {

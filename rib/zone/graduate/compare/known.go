@@ -48,7 +48,7 @@ type bottom struct {
 }
 
 func newKnown(zone name.Name, sample int, all bool) known {
-	k := known{zone: zone.String()}
+	k := known{zone: text(zone)}
 	for i := range k.pick {
 		k.pick[i] = bottom{k: min(perClass, sample), names: map[string]*entry{}, sums: map[string]uint64{}}
 	}

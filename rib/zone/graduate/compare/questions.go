@@ -70,21 +70,39 @@ func questions(zone name.Name, k known, o Options) iter.Seq[question] {
 			}
 			return yield(q)
 		}
-		if !atApex(zone.String(), all, ask) {
+		if !atApex(text(zone), all, ask) {
 			return
 		}
 		list := k.entries()
 		if len(list) == 0 {
 			for _, label := range guessed {
-				list = append(list, &entry{name: below(label, zone.String()), types: []uint16{dns.TypeA}})
+				list = append(list, &entry{name: below(label, text(zone)), types: []uint16{dns.TypeA}})
 			}
 		}
 		for i, e := range list {
-			if !atName(e, zone.String(), all, i == 0, ask) {
+			if !atName(e, text(zone), all, i == 0, ask) {
 				return
 			}
 		}
 	}
+}
+
+// text writes a name with the escapes that the library writes too, so that its names
+// can be compared as texts.
+func text(n name.Name) string {
+	s, _, err := dns.UnpackDomainName(n.Wire(), 0)
+	if err != nil {
+		return n.String() // the zero Name
+	}
+	return s
+}
+
+// normal does so for a name in any form; one that is none stays as it is.
+func normal(s string) string {
+	if n, err := name.Parse(s); err == nil {
+		return text(n)
+	}
+	return s
 }
 
 func below(label, parent string) string {

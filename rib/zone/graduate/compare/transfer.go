@@ -246,7 +246,8 @@ func fileNames(path string, origin name.Name, k *known) (int, error) {
 	p.SetDefaultTTL(3600)
 	n := 0
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
-		if dns.IsSubDomain(origin.String(), rr.Header().Name) {
+		rr.Header().Name = normal(rr.Header().Name)
+		if dns.IsSubDomain(text(origin), rr.Header().Name) {
 			k.see(rr)
 			n++
 		}
