@@ -72,7 +72,7 @@ func (s *Server) read(raw []byte, from netip.AddrPort, size int, send func([]byt
 	switch {
 	case opcode != dns.OpcodeQuery && opcode != dns.OpcodeNotify:
 		return nil, s.bad(r, dns.RcodeNotImplemented)
-	case binary.BigEndian.Uint16(raw[4:]) != 1 || records > 8 || r.msg.Unpack(raw) != nil:
+	case binary.BigEndian.Uint16(raw[4:]) != 1 || records > 8 || r.msg.Unpack(raw) != nil || len(r.msg.Question) != 1: // one that is cut unpacks without
 		return nil, s.bad(r, dns.RcodeFormatError)
 	}
 	r.question = r.msg.Question[0]
@@ -130,6 +130,9 @@ func (s *Server) verify(r *request) (done bool, err error) {
 	t := r.msg.IsTsig()
 	if t == nil {
 		return false, nil
+	}
+	if t.Algorithm == "" || t.Hdr.Class != dns.ClassANY {
+		return !s.bad(r, dns.RcodeFormatError), nil // it was cut, and still unpacked
 	}
 	n, err := name.Parse(t.Hdr.Name)
 	k, known := s.keys[n.String()]

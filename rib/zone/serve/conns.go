@@ -166,7 +166,7 @@ func (s *Server) datagrams(ctx context.Context, u *net.UDPConn) error {
 		n, from, err := u.ReadFromUDPAddrPort(b)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return nil
+			return nil //nolint:nilerr // the listener was closed for the end
 		case err != nil:
 			continue // an ICMP error of an earlier answer
 		}

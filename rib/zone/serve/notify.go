@@ -44,17 +44,20 @@ func (s *Server) hear(r *request) error {
 			n.Serial = &soa.Serial
 		}
 	}
-	now, fresh := time.Now(), false
-	if r.key != "" {
-		fresh = s.replay.fresh(r.msg.IsTsig().MAC, now)
-	} else {
-		fresh = s.limit.allow(r.from.Addr(), now)
-	}
-	if fresh && s.tell != nil {
+	if s.tell != nil && s.fresh(r) {
 		s.tell(n)
 	}
 	b := r.begin(dns.RcodeSuccess, true)
 	return r.send(r.finish(b))
+}
+
+// fresh reports whether a NOTIFY that is allowed is to be handed on: one that is signed
+// once, others as often as their network may.
+func (s *Server) fresh(r *request) bool {
+	if r.key != "" {
+		return s.replay.fresh(r.msg.IsTsig().MAC, time.Now())
+	}
+	return s.limit.allow(r.from.Addr(), time.Now())
 }
 
 // target is who is told of a zone.

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -37,11 +36,9 @@ func serving(t testing.TB, o Options) (*Server, wire.Peer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
+	go func() { done <- s.Run(t.Context()) }()
+	t.Cleanup(func() { // the test's context has ended
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -160,10 +157,18 @@ func TestQuestions(t *testing.T) {
 		kind uint16
 		want string
 	}{
-		{"CAT.test.", dns.TypeSOA, "NOERROR 1"}, {zone, dns.TypeNS, "NOERROR 1"}, {"version.cat.test.", dns.TypeTXT, "NOERROR 1"},
-		{name.Hash("a.example.")[:16] + ".zones.cat.test.", dns.TypePTR, "NOERROR 1"}, {"zones.cat.test.", dns.TypePTR, "NOERROR 0"},
-		{"nothing.cat.test.", dns.TypeTXT, "NXDOMAIN 0"}, {zone, dns.TypeA, "REFUSED 0"}, {zone, dns.TypeANY, "REFUSED 0"},
-		{"other.test.", dns.TypeSOA, "REFUSED 0"}, {"test.", dns.TypeSOA, "REFUSED 0"}, {".", dns.TypeNS, "REFUSED 0"}, {"version.cat.test.", dns.TypeAXFR, "NOTAUTH 0"},
+		{"CAT.test.", dns.TypeSOA, "NOERROR 1"},
+		{zone, dns.TypeNS, "NOERROR 1"},
+		{"version.cat.test.", dns.TypeTXT, "NOERROR 1"},
+		{name.Hash("a.example.")[:16] + ".zones.cat.test.", dns.TypePTR, "NOERROR 1"},
+		{"zones.cat.test.", dns.TypePTR, "NOERROR 0"},
+		{"nothing.cat.test.", dns.TypeTXT, "NXDOMAIN 0"},
+		{zone, dns.TypeA, "REFUSED 0"},
+		{zone, dns.TypeANY, "REFUSED 0"},
+		{"other.test.", dns.TypeSOA, "REFUSED 0"},
+		{"test.", dns.TypeSOA, "REFUSED 0"},
+		{".", dns.TypeNS, "REFUSED 0"},
+		{"version.cat.test.", dns.TypeAXFR, "NOTAUTH 0"},
 	} {
 		m := new(dns.Msg)
 		m.SetQuestion(q.name, q.kind)
@@ -193,10 +198,16 @@ func TestWhoMay(t *testing.T) {
 		key  *wire.Key
 		want error
 	}{
-		{"keyed.test.", &testKey, nil}, {"keyed.test.", nil, wire.ErrRefused}, {"keyed.test.", &other, wire.ErrRefused},
-		{"keyed.test.", &wrong, wire.ErrKey}, {"keyed.test.", &unknown, wire.ErrKey},
-		{"near.test.", nil, nil}, {"near.test.", &other, nil}, {"near.test.", &wrong, wire.ErrKey},
-		{"nobody.test.", nil, wire.ErrRefused}, {"nobody.test.", &testKey, wire.ErrRefused},
+		{"keyed.test.", &testKey, nil},
+		{"keyed.test.", nil, wire.ErrRefused},
+		{"keyed.test.", &other, wire.ErrRefused},
+		{"keyed.test.", &wrong, wire.ErrKey},
+		{"keyed.test.", &unknown, wire.ErrKey},
+		{"near.test.", nil, nil},
+		{"near.test.", &other, nil},
+		{"near.test.", &wrong, wire.ErrKey},
+		{"nobody.test.", nil, wire.ErrRefused},
+		{"nobody.test.", &testKey, wire.ErrRefused},
 	} {
 		p := peer
 		p.Key = x.key
@@ -227,8 +238,14 @@ func TestNotifyIn(t *testing.T) {
 		peer wire.Peer
 		want error
 	}{
-		{"signed.test.", peer, nil}, {"signed.test.", unsigned, wire.ErrRefused}, {"signed.test.", wrong, wire.ErrRefused},
-		{"open.test.", unsigned, nil}, {"open.test.", peer, nil}, {"else.test.", peer, wire.ErrRefused}, {"else.test.", unsigned, wire.ErrRefused}, {"void.test.", unsigned, wire.ErrRefused},
+		{"signed.test.", peer, nil},
+		{"signed.test.", unsigned, wire.ErrRefused},
+		{"signed.test.", wrong, wire.ErrRefused},
+		{"open.test.", unsigned, nil},
+		{"open.test.", peer, nil},
+		{"else.test.", peer, wire.ErrRefused},
+		{"else.test.", unsigned, wire.ErrRefused},
+		{"void.test.", unsigned, wire.ErrRefused},
 	} {
 		if err := c.Notify(t.Context(), x.peer, x.zone, 42); !errors.Is(err, x.want) {
 			t.Errorf("%s: %v, want %v", x.zone, err, x.want)

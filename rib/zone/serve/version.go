@@ -269,8 +269,8 @@ const (
 func (h history) with(d *difference, zone int) history {
 	h = append(slices.Clone(h), d)
 	n := 0
-	for i := len(h) - 1; i >= 0; i-- {
-		records, _ := h[i].size()
+	for i, d := range slices.Backward(h) {
+		records, _ := d.size()
 		if n += records; n > max(maxHistory, zone) || len(h)-i > maxDifferences {
 			return slices.Clone(h[i+1:])
 		}

@@ -129,8 +129,10 @@ func read(s *Signer, raw []byte) error {
 
 // TestClient talks to a real server.
 func TestClient(t *testing.T) {
-	b := dns.BIND(t, dns.Options{Primary: true, Catalogs: []string{"cat.test"},
-		Extra: "zone \"closed.test\" { type primary; file \"zone.db\"; allow-query { none; }; allow-transfer { none; }; };\nzone \"empty.test\" { type primary; file \"missing.db\"; };\n"})
+	b := dns.BIND(t, dns.Options{
+		Primary: true, Catalogs: []string{"cat.test"},
+		Extra: "zone \"closed.test\" { type primary; file \"zone.db\"; allow-query { none; }; allow-transfer { none; }; };\nzone \"empty.test\" { type primary; file \"missing.db\"; };\n",
+	})
 	var zones []name.Name
 	var texts []string
 	for i := range 300 {
@@ -206,8 +208,12 @@ func errorsOf(t *testing.T, c *Client, peer Peer) {
 		zone name.Name
 		want error
 	}{
-		{peer, "closed.test.", ErrRefused}, {peer, "no.test.", ErrRefused}, {peer, "empty.test.", ErrServer},
-		{wrong, "z1.test.", ErrKey}, {unknown, "z1.test.", ErrKey}, {gone, "z1.test.", ErrUnreachable},
+		{peer, "closed.test.", ErrRefused},
+		{peer, "no.test.", ErrRefused},
+		{peer, "empty.test.", ErrServer},
+		{wrong, "z1.test.", ErrKey},
+		{unknown, "z1.test.", ErrKey},
+		{gone, "z1.test.", ErrUnreachable},
 	} {
 		_, soa := c.SOA(t.Context(), x.peer, x.zone)
 		axfr := c.Transfer(t.Context(), x.peer, x.zone, func(mdns.RR) error { return nil })
