@@ -124,8 +124,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 	wait := firstWait
 	for try := 1; ; try++ {
 		err := c.once(ctx, method, path, body, out)
-		var r *Refusal
-		if err == nil || try == tries || !errors.As(err, &r) || !r.busy() {
+		r, refused := errors.AsType[*Refusal](err)
+		if err == nil || try == tries || !refused || !r.busy() {
 			return err
 		}
 		select {

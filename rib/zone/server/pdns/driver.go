@@ -170,7 +170,7 @@ func loopback(list string) bool {
 
 // fail says in the words of package server what an error is.
 func fail(err error) error {
-	var r *pdnsapi.Refusal
+	r, refused := errors.AsType[*pdnsapi.Refusal](err)
 	switch {
 	case err == nil:
 		return nil
@@ -178,7 +178,7 @@ func fail(err error) error {
 		return fmt.Errorf("%w: %w; put the value of api-key in pdns.conf into the key file", server.ErrDenied, err)
 	case errors.Is(err, pdnsapi.ErrConnect):
 		return fmt.Errorf("%w: %w", server.ErrUnreachable, err)
-	case errors.As(err, &r) && (strings.Contains(r.Text, "disk is full") || strings.Contains(r.Text, "No space left")):
+	case refused && (strings.Contains(r.Text, "disk is full") || strings.Contains(r.Text, "No space left")):
 		return fmt.Errorf("%w: %w", server.ErrFull, err)
 	}
 	return err

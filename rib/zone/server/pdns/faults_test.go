@@ -88,7 +88,7 @@ func TestLocked(t *testing.T) {
 	b := newBench(t, "")
 	b.primary.AddZones("a.test")
 	lock := func() (release func()) {
-		cmd := exec.Command("sqlite3", filepath.Join(b.secondary.Dir, "pdns.db"))
+		cmd := exec.CommandContext(t.Context(), "sqlite3", filepath.Join(b.secondary.Dir, "pdns.db"))
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -38,7 +38,7 @@ func TestSetup(t *testing.T) {
 				c[i] = "--config-dir=" + s.Dir
 			}
 		}
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", c, err, out)
 		}
 	}
