@@ -24,6 +24,7 @@ type Primary struct {
 	catalogs map[string][]dns.RR
 	modes    map[string]Mode
 	members  map[string]bool
+	asked    map[string]int // SOA questions since the last step
 	servers  []*dns.Server
 	wg       sync.WaitGroup
 }
@@ -31,7 +32,7 @@ type Primary struct {
 // Listen starts a primary at an address, by UDP and TCP, with a TSIG key (hmac-sha256,
 // the secret in base64). Those in notify are told of each change. Close ends it.
 func Listen(ctx context.Context, at netip.AddrPort, key, secret string, notify ...netip.AddrPort) (*Primary, error) {
-	p := &Primary{notify: notify, catalogs: map[string][]dns.RR{}, modes: map[string]Mode{}, members: map[string]bool{}}
+	p := &Primary{notify: notify, catalogs: map[string][]dns.RR{}, modes: map[string]Mode{}, members: map[string]bool{}, asked: map[string]int{}}
 	secrets := map[string]string{dns.CanonicalName(key): secret}
 	var lc net.ListenConfig
 	pc, err := lc.ListenPacket(ctx, "udp", at.String())
@@ -66,6 +67,7 @@ func (p *Primary) Close() {
 func (p *Primary) Play(ctx context.Context, s Step) error {
 	changed := map[string]bool{}
 	p.mu.Lock()
+	clear(p.asked)
 	for zone, m := range s.Modes {
 		p.modes[zone] = m
 		changed[zone] = true
@@ -89,6 +91,14 @@ func (p *Primary) Play(ctx context.Context, s Step) error {
 		p.tell(ctx, zone)
 	}
 	return nil
+}
+
+// Asked returns how often the serial of a zone was asked for since the last step. A
+// consumer that asks one question at a time has seen the step once it has asked twice.
+func (p *Primary) Asked(zone string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked[zone]
 }
 
 // tell sends NOTIFYs and waits for no answer: consumers look by themselves too.
@@ -135,6 +145,9 @@ func (p *Primary) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	zone := dns.CanonicalName(q.Question[0].Name)
 	p.mu.Lock()
 	rrs, mode := p.catalogs[zone], p.modes[zone]
+	if q.Question[0].Qtype == dns.TypeSOA {
+		p.asked[zone]++
+	}
 	if rrs == nil && p.members[zone] {
 		rrs = member(zone)
 	}

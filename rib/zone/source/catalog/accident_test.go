@@ -152,8 +152,7 @@ func play(t *testing.T, p *accident.Primary, at netip.AddrPort, c *accident.Case
 	complete = true
 	mu.Unlock()
 	err := p.Run(ctx, c, func(ctx context.Context) error {
-		ends := time.Now().Add(240 * time.Millisecond)
-		return until(ctx, hint, func() bool { return time.Now().After(ends) })
+		return until(ctx, hint, func() bool { return p.Asked(accident.One) > 1 && p.Asked(accident.Two) > 1 })
 	})
 	if err != nil {
 		return err

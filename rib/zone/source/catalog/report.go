@@ -39,11 +39,15 @@ func load(dir string, zone name.Name) (*good, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	return decode(raw, zone), nil
+}
+
+func decode(raw []byte, zone name.Name) *good {
 	g := &good{}
 	if json.Unmarshal(raw, g) != nil || g.Catalog != zone {
-		return nil, nil
+		return nil
 	}
-	return g, nil
+	return g
 }
 
 // keep writes the last good version to disk, not too often.

@@ -110,7 +110,7 @@ func (s *Source) Run(ctx context.Context, tell func(context.Context, source.Repo
 		s.hinted = s.pause(ctx, wait)
 	}
 	s.keep(true)
-	return nil
+	return nil //nolint:nilerr // what a look found is told, not returned
 }
 
 // pause waits for the next look, or until a NOTIFY comes, and reports whether one came.
@@ -149,9 +149,11 @@ func (s *Source) look(ctx context.Context) error {
 // judge makes the records the last good version, or says which rule they break.
 func (s *Source) judge() error {
 	c, err := s.records.Catalog(catalog.Options{Allow: s.o.Allow, Version1: true})
-	if s.odd = err != nil; s.odd {
+	if err != nil {
+		s.odd = true
 		return fmt.Errorf("%w; %s", err, s.stays())
 	}
+	s.odd = false
 	g := &good{Catalog: s.o.Catalog, Serial: c.Serial, Time: time.Now(), Members: members(&c)}
 	if was := s.good; was != nil {
 		if was.Serial == g.Serial && slices.EqualFunc(was.Members, g.Members, same) {
