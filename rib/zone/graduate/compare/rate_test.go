@@ -26,6 +26,8 @@ func TestRate(t *testing.T) {
 	for _, s := range []*labdns.Server{old, other} {
 		lab.Eventually(t, "all zones are served", func() bool { _, _, ok := s.SOA(names[n-1]); return ok })
 	}
+	only, _, _ := compared(t, old, other, Options{Again: -1, Sample: -1}, zones...)
+	t.Logf("%.0f zones a minute by transfers only: %+v", float64(n)/only.Took.Minutes(), only)
 	sum, diffs, _ := compared(t, old, other, Options{Again: -1}, zones...)
 	t.Logf("%.0f zones a minute: %+v", float64(n)/sum.Took.Minutes(), sum)
 	if sum.Differing != 1 || sum.Green() {
