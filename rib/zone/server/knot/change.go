@@ -169,6 +169,9 @@ func nameError(n name.Name, err error) error {
 	return fmt.Errorf("%s: %w", n, err)
 }
 
+// force is knotc's -f: the default policy would keep part of it.
+const force = "F"
+
 // everything selects, for zone-purge, all that is kept of a zone that is not in the
 // configuration any more: orphan, expire, zonefile, journal, timers, kaspdb, catalog.
 const everything = "oefjtkc"
@@ -225,7 +228,7 @@ func (d *driver) purge(ctx context.Context, names []name.Name, errs []error) {
 	for i, n := range names {
 		if errs[i] == nil {
 			gone = append(gone, i)
-			requests = append(requests, knotctl.Data{Command: "zone-purge", Zone: n.String(), Filter: everything})
+			requests = append(requests, knotctl.Data{Command: "zone-purge", Flags: force, Zone: n.String(), Filter: everything})
 		}
 	}
 	if len(gone) == 0 {
