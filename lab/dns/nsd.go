@@ -3,7 +3,6 @@ package dns
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -63,7 +62,10 @@ func (s *Server) nsdConfig(o Options) string {
 	rrl-ratelimit: 0
 	rrl-whitelist-ratelimit: 0
 `)
-	fmt.Fprintf(&b, "remote-control:\n\tcontrol-enable: yes\n\tcontrol-interface: %q\n", s.Control)
+	b.WriteString("remote-control:\n\tcontrol-enable: yes\n")
+	if !strings.Contains(o.Extra, "control-interface") { // nsd speaks TLS only where no socket is first
+		fmt.Fprintf(&b, "\tcontrol-interface: %q\n", s.Control)
+	}
 	fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: hmac-sha256\n\tsecret: %q\n", KeyName, KeySecret)
 	fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: hmac-sha256\n\tsecret: \"d3Jvbmc=\"\n", NSDBadKey)
 	b.WriteString("pattern:\n\tname: \"own\"\n\tzonefile: \"zone.db\"\n")
@@ -116,14 +118,11 @@ func (s *Server) nsdBulk(command, after string, zones []string) {
 
 // NSDCertificates makes what nsd-control-setup makes, in a directory, and returns
 // the lines of remote-control that use it on an address.
-func NSDCertificates(t testing.TB, control netip.AddrPort) (dir, lines string) {
+func NSDCertificates(t testing.TB, control netip.AddrPort) (certs, lines string) {
 	t.Helper()
 	setup := lab.Need(t, "nsd-control-setup")
-	dir = filepath.Join(t.TempDir(), "certs")
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // nsd of the lab is another user
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(setup, "-d", dir).CombinedOutput(); err != nil { //nolint:noctx // ends by itself
+	certs = dir(t, "nsdcerts")
+	if out, err := exec.Command(setup, "-d", certs).CombinedOutput(); err != nil { //nolint:noctx // ends by itself
 		t.Fatalf("nsd-control-setup: %v: %s", err, out)
 	}
 	lines = fmt.Sprintf("remote-control:\n\tcontrol-interface: %s\n\tcontrol-port: %d\n", control.Addr(), control.Port())
@@ -131,7 +130,8 @@ func NSDCertificates(t testing.TB, control netip.AddrPort) (dir, lines string) {
 		"server-key-file": "nsd_server.key", "server-cert-file": "nsd_server.pem",
 		"control-key-file": "nsd_control.key", "control-cert-file": "nsd_control.pem",
 	} {
-		lines += fmt.Sprintf("\t%s: %q\n", option, filepath.Join(dir, file))
+		lines += fmt.Sprintf("\t%s: %q\n", option, filepath.Join(certs, file))
 	}
-	return dir, lines
+	own(t, certs)
+	return certs, lines
 }
