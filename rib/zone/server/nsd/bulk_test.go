@@ -1,0 +1,37 @@
+package nsd
+
+import (
+	"testing"
+	"time"
+
+	"kaname.dev/kaname/lab"
+	"kaname.dev/kaname/lab/dns"
+	"kaname.dev/kaname/rib/zone/server"
+)
+
+// TestBulk measures the driver beside nsd's own addzones, in one run.
+func TestBulk(t *testing.T) {
+	n := 300
+	if lab.Soak() {
+		n = 10000
+	}
+	p, s := bed(t, dns.Options{})
+	raw, ours := many("raw%d.test", n), many("ours%d.test", n)
+	p.AddZones(append(raw, ours...)...)
+	d := open(t, s, server.Options{})
+	lines := make([]string, n)
+	for i, z := range raw {
+		lines[i] = z + " hand\n"
+	}
+	begun := time.Now()
+	if _, err := d.(*driver).control.do(t.Context(), "addzones", lines); err != nil {
+		t.Fatal(err)
+	}
+	own := additions(template(p), raw...)
+	waitServed(t, d, s, own, 0)
+	bare := time.Since(begun)
+	begun = time.Now()
+	serve(t, d, s, additions(template(p), ours...), 3*time.Second)
+	took := time.Since(begun)
+	t.Logf("%d zones: addzones %s, the driver %s, ratio %.2f", n, bare.Round(time.Millisecond), took.Round(time.Millisecond), took.Seconds()/bare.Seconds())
+}
