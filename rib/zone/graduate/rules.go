@@ -118,7 +118,7 @@ resolver-query-timeout root-delegation-only message-compression`)
 
 func words(s string) map[string]bool {
 	m := map[string]bool{}
-	for _, w := range strings.Fields(s) {
+	for w := range strings.FieldsSeq(s) {
 		m[w] = true
 	}
 	return m

@@ -67,7 +67,7 @@ func (w *work) oneSided(ctx context.Context, old, other contents) (known, error)
 	all := w.take(ctx, from, true)
 	if all.err != nil {
 		w.result.Notes = append(w.result.Notes, all.err.Error())
-		return w.fromFile(), nil
+		return w.fromFile(), nil //nolint:nilerr // noted; the file takes its place
 	}
 	w.result.Method = MethodNames
 	if old.err != nil && len(w.zone.Files) > 0 {

@@ -6,6 +6,7 @@ package flow
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -126,7 +127,7 @@ func (g Graduation) Compared(r Run) (Graduation, error) {
 	if g.State == Imported || g.over() {
 		return g, g.order("compare", Shadow)
 	}
-	g.Runs = tail(append(g.Runs[:len(g.Runs):len(g.Runs)], r), maxRuns)
+	g.Runs = tail(append(slices.Clip(g.Runs), r), maxRuns)
 	if !r.Green(g.Zones) {
 		g.GreenSince, g.GreenRuns = time.Time{}, 0
 		if g.State == Green {
@@ -245,7 +246,7 @@ func (g Graduation) order(step string, want State) error {
 }
 
 func (g Graduation) to(s State, at time.Time, actor, why string) Graduation {
-	g.Steps = tail(append(g.Steps[:len(g.Steps):len(g.Steps)], Step{At: at, From: g.State, To: s, Actor: actor, Why: why}), maxSteps)
+	g.Steps = tail(append(slices.Clip(g.Steps), Step{At: at, From: g.State, To: s, Actor: actor, Why: why}), maxSteps)
 	if g.State != s {
 		g.State, g.Since = s, at
 	}

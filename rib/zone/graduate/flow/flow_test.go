@@ -130,7 +130,8 @@ func TestNeverOverWithoutGreen(t *testing.T) {
 		g := shadow(t, r.IntN(2))
 		for h := 1.0; h < 80; h += 1 + 5*r.Float64() {
 			before, _ := json.Marshal(g)
-			next, err := g, error(nil)
+			var next Graduation
+			var err error
 			ready, _ := g.Ready(at(h))
 			switch r.IntN(9) {
 			case 0:

@@ -3,6 +3,7 @@ package namedconf
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kaname.dev/kaname/action"
@@ -305,9 +306,9 @@ func zoneType(word string) string {
 
 // find returns the last statement of the list that begins with the word.
 func find(list []Statement, word string) (Statement, bool) {
-	for i := len(list) - 1; i >= 0; i-- {
-		if strings.EqualFold(list[i].Word(0), word) {
-			return list[i], true
+	for _, st := range slices.Backward(list) {
+		if strings.EqualFold(st.Word(0), word) {
+			return st, true
 		}
 	}
 	return Statement{}, false

@@ -3,6 +3,7 @@ package namedconf
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -123,10 +124,8 @@ func (r *resolved) named(word string, not, last bool, other []Match) ([]Match, e
 	key := strings.ToLower(word)
 	inner, done := r.l.cache[key]
 	if !done {
-		for _, s := range r.stack {
-			if s == key {
-				return nil, fmt.Errorf("acl %q contains itself; remove it there", clip(word))
-			}
+		if slices.Contains(r.stack, key) {
+			return nil, fmt.Errorf("acl %q contains itself; remove it there", clip(word))
 		}
 		block, _ := st.Block()
 		r.stack = append(r.stack, key)
@@ -228,10 +227,8 @@ func (r *resolved) list(el Statement, port uint16, key, tls string) ([]Server, e
 	if !ok {
 		return nil, fmt.Errorf("%s: %q is no address and no list of primaries; define it or remove it", el.At, clip(el.Word(0)))
 	}
-	for _, s := range r.stack {
-		if s == word {
-			return nil, fmt.Errorf("%s: the list of primaries %q contains itself; remove it there", el.At, clip(word))
-		}
+	if slices.Contains(r.stack, word) {
+		return nil, fmt.Errorf("%s: the list of primaries %q contains itself; remove it there", el.At, clip(word))
 	}
 	r.stack = append(r.stack, word)
 	defer func() { r.stack = r.stack[:len(r.stack)-1] }()

@@ -42,7 +42,7 @@ var zones = []string{"keyed.example", "open.example", "none.example", `odd\032na
 // have already, and the zone files.
 func recipe(t *testing.T, kind string, primary netip.AddrPort) (server.Recipe, string) {
 	t.Helper()
-	d, err := os.MkdirTemp("", "kaname-target-")
+	d, err := os.MkdirTemp("", "kaname-target-") //nolint:usetesting // the servers of the lab, as another user, must reach it
 	if err != nil {
 		t.Fatal(err)
 	}
