@@ -51,11 +51,7 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 		}
 	}
 	k.settle(ctx, each) // a reconfig before named has let them go would keep them
-	for _, w := range each {
-		if k.errs[w.at] == nil && w.have.conf.Secondary() { // -clean leaves the file of a changed zone
-			k.erase(w.have.conf.File)
-		}
-	}
+	k.eraseAll(each)    // -clean leaves some
 	k.forget(ctx, file, bulk)
 	if bulk {
 		k.settle(ctx, file)
@@ -120,8 +116,23 @@ func (k *call) forget(ctx context.Context, list []work, reconfig bool) {
 		k.fail(list, err)
 		return
 	}
+	k.eraseAll(list)
+	if reconfig {
+		select { // named may still write files of zones that it lets go of
+		case <-ctx.Done():
+		case <-time.After(lateDump):
+		}
+		k.eraseAll(list)
+	}
+}
+
+// lateDump is how long after a reconfig named usually has written what it had begun
+// to; what comes later is swept.
+const lateDump = 300 * time.Millisecond
+
+func (k *call) eraseAll(list []work) {
 	for _, w := range list {
-		if k.errs[w.at] == nil {
+		if k.errs[w.at] == nil && w.have.conf.Secondary() {
 			k.erase(w.have.conf.File)
 		}
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Stats     string // host:port of the statistics channel, "" for none
 	Views     []*View
 	stamps    map[string]Stamp
+	loads     int // files read, the same one again counted
 }
 
 // View is a view of a configuration; without views there is one, DefaultView.
@@ -134,7 +135,7 @@ func (c *Config) View(s string) (*View, error) {
 }
 
 func (c *Config) load(path string) ([]conf.Statement, error) {
-	if len(c.stamps) >= maxIncludes {
+	if c.loads++; c.loads > maxIncludes {
 		return nil, fmt.Errorf("the configuration has more than %d files; does one include itself?", maxIncludes)
 	}
 	stamp := StampOf(path)
