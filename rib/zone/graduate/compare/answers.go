@@ -138,9 +138,7 @@ func (h *hearer) chain(m *dns.Msg, s *said) (final bool) {
 	}
 	// A chain that ends with neither data nor a proof that there is none is one that
 	// the server does not follow further, as into a zone below.
-	if len(s.owners) > 1 && !final && !hasSOA(m) {
-		s.leaves = true
-	}
+	s.leaves = len(s.owners) > 1 && !hasSOA(m)
 	return false
 }
 
@@ -211,6 +209,11 @@ func (h *hearer) authority(m *dns.Msg, s *said, final bool) {
 			}
 		}
 	}
+	h.glue(m, s, glue)
+}
+
+// glue reads the addresses of the names.
+func (h *hearer) glue(m *dns.Msg, s *said, glue map[string]bool) {
 	for _, rr := range m.Extra {
 		kind := rr.Header().Rrtype
 		if glue[strings.ToLower(rr.Header().Name)] && (kind == dns.TypeA || kind == dns.TypeAAAA) {

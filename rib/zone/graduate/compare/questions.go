@@ -125,11 +125,16 @@ func atApex(zone string, all bool, ask func(question) bool) bool {
 	}
 	no := below(labelNone, zone)
 	for _, q := range []question{
-		{name: zone, kind: dns.TypeSOA, do: true}, {name: zone, kind: dns.TypeDNSKEY, do: true, tcp: true},
-		{name: zone, kind: dns.TypeNS, tcp: true}, {name: zone, kind: dns.TypeANY, tcp: true},
-		{name: zone, kind: dns.TypeNSEC3PARAM}, {name: zone, kind: dns.TypePTR, do: true},
+		{name: zone, kind: dns.TypeSOA, do: true},
+		{name: zone, kind: dns.TypeDNSKEY, do: true, tcp: true},
+		{name: zone, kind: dns.TypeNS, tcp: true},
+		{name: zone, kind: dns.TypeANY, tcp: true},
+		{name: zone, kind: dns.TypeNSEC3PARAM},
+		{name: zone, kind: dns.TypePTR, do: true},
 		{name: strings.ToUpper(zone), kind: dns.TypeSOA},
-		{name: no, kind: dns.TypeA}, {name: no, kind: dns.TypeMX, do: true}, {name: below(labelNone, no), kind: dns.TypeA, tcp: true},
+		{name: no, kind: dns.TypeA},
+		{name: no, kind: dns.TypeMX, do: true},
+		{name: below(labelNone, no), kind: dns.TypeA, tcp: true},
 	} {
 		if !ask(q) {
 			return false

@@ -37,8 +37,10 @@ func bind(p *plan) server.Recipe {
 			p.file("zones.conf", 0o640, "the zones", zones.String()),
 		},
 		Commands: [][]string{{"named-checkconf"}, {"rndc", "reconfig"}},
-		Notes: []string{fmt.Sprintf("add to named.conf: include \"%[1]s/keys.conf\"; include \"%[1]s/zones.conf\";", p.o.Config),
-			"for zones that are signed: copy key-directory and the dnssec-policy too"},
+		Notes: []string{
+			fmt.Sprintf("add to named.conf: include \"%[1]s/keys.conf\"; include \"%[1]s/zones.conf\";", p.o.Config),
+			"for zones that are signed: copy key-directory and the dnssec-policy too",
+		},
 	}
 }
 

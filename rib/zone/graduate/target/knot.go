@@ -41,8 +41,10 @@ func knot(p *plan) server.Recipe {
 			p.file("zones.conf", 0o640, "remotes, access lists, templates and zones", text.String()+"zone:\n"+zones.String()),
 		},
 		Commands: [][]string{{"knotc", "conf-check"}, {"knotc", "reload"}},
-		Notes: []string{fmt.Sprintf("add to knot.conf, in this order: include: \"%[1]s/keys.conf\" and include: \"%[1]s/zones.conf\"", p.o.Config),
-			"for zones that BIND signs: keymgr ZONE import-bind K*.private for each key, then dnssec-signing: on and a policy like the old one"},
+		Notes: []string{
+			fmt.Sprintf("add to knot.conf, in this order: include: \"%[1]s/keys.conf\" and include: \"%[1]s/zones.conf\"", p.o.Config),
+			"for zones that BIND signs: keymgr ZONE import-bind K*.private for each key, then dnssec-signing: on and a policy like the old one",
+		},
 	}
 }
 

@@ -31,8 +31,10 @@ func nsd(p *plan) server.Recipe {
 			p.file("zones.conf", 0o640, "patterns and zones", patterns.String()+zones.String()),
 		},
 		Commands: [][]string{{"nsd-checkconf", "/etc/nsd/nsd.conf"}, {"nsd-control", "reconfig"}},
-		Notes: []string{fmt.Sprintf("add to nsd.conf, in this order: include: \"%[1]s/keys.conf\" and include: \"%[1]s/zones.conf\"", p.o.Config),
-			"NSD does not sign: zones that BIND signs are copied signed, and go stale; keep a signer (Knot, BIND) as hidden primary"},
+		Notes: []string{
+			fmt.Sprintf("add to nsd.conf, in this order: include: \"%[1]s/keys.conf\" and include: \"%[1]s/zones.conf\"", p.o.Config),
+			"NSD does not sign: zones that BIND signs are copied signed, and go stale; keep a signer (Knot, BIND) as hidden primary",
+		},
 	}
 }
 

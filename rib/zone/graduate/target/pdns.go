@@ -27,7 +27,8 @@ func pdns(p *plan) server.Recipe {
 		Notes: []string{
 			"pdns.conf: primary=yes, secondary=yes, allow-axfr-ips= (empty: the zones' own lists count), only-notify= (empty), dname-processing=yes if a zone has DNAME records, dnsupdate=yes if zones take updates",
 			"the scripts take pdnsutil's further arguments from the variable PDNSUTIL (PDNSUTIL='pdnsutil --config-dir=/etc/powerdns')",
-			"for zones that BIND signs: pdnsutil import-zone-key ZONE FILE ksk|zsk for each key, then rectify-zone"},
+			"for zones that BIND signs: pdnsutil import-zone-key ZONE FILE ksk|zsk for each key, then rectify-zone",
+		},
 	}
 }
 

@@ -132,8 +132,12 @@ func TestServersServeWhatIsWritten(t *testing.T) {
 				key  *wire.Key
 				may  bool
 			}{
-				{"keyed.example", key, true}, {"keyed.example", nil, false}, {"open.example", nil, true},
-				{"none.example", key, false}, {"none.example", nil, false}, {`odd\032name.example`, key, true},
+				{"keyed.example", key, true},
+				{"keyed.example", nil, false},
+				{"open.example", nil, true},
+				{"none.example", key, false},
+				{"none.example", nil, false},
+				{`odd\032name.example`, key, true},
 			} {
 				n, err := name.Parse(c.zone)
 				if err != nil {
