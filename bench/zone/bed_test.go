@@ -5,6 +5,7 @@ package zone
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -72,6 +73,7 @@ type options struct {
 	servers   []string // kinds
 	extra     string   // lines of the core's section zone, indented by two
 	noSources bool
+	share     int // zone.guard.share; 100 when 0: the tests remove what they made
 }
 
 // newBed starts primaries, secondaries, a core that watches the primaries, and a host
@@ -94,7 +96,7 @@ func newBed(t *testing.T, o options) *bed {
 	key := filepath.Join(b.dir, "xfr.key")
 	write(t, key, fmt.Sprintf("key %q { algorithm hmac-sha256; secret %q; };\n", dns.KeyName, dns.KeySecret))
 	b.core = b.process("core1", "up", func(s *strings.Builder) {
-		fmt.Fprintf(s, "zone:\n  listen: [%q]\n  keys: [%q]\n  rescue: %q\n%s", listen, key, b.port(), o.extra)
+		fmt.Fprintf(s, "zone:\n  listen: [%q]\n  keys: [%q]\n  rescue: %q\n  guard: {share: %d}\n%s", listen, key, b.port(), cmp.Or(o.share, 100), o.extra)
 		if o.noSources {
 			return
 		}

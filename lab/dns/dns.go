@@ -5,6 +5,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -62,16 +63,17 @@ type Options struct {
 	Extra    string // lines added to the configuration
 }
 
-// AddressOf returns a free loopback address for a server: 127.0.0.1 and a port that
-// is free for UDP and TCP.
+// AddressOf returns a free loopback address for a server: 127.0.0.1 and a port that is
+// free for UDP and TCP, below those that the kernel takes for outgoing connections, so
+// that a server finds it still free, also after a restart.
 func AddressOf(t testing.TB) netip.AddrPort {
 	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 200 {
+		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(12000+rand.IntN(19000)))
+		l, err := net.Listen("tcp", a.String())
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		a := netip.MustParseAddrPort(l.Addr().String())
 		u, err := net.ListenPacket("udp", a.String())
 		_ = l.Close()
 		if err != nil {

@@ -121,7 +121,7 @@ func (r *service) keptHere(n name.Name) (kept, error) {
 
 // serversIn says which servers to look at.
 type serversIn struct {
-	Server string `name:"server" arg:"" help:"host/server; by default all" ja:"ホスト/サーバー" complete:"servers"`
+	Server string `name:"nameserver" arg:"" help:"host/server; by default all" ja:"ホスト/サーバー" complete:"servers"`
 }
 
 // opOut is one operation of a plan.

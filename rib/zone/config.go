@@ -86,8 +86,8 @@ type Catalog struct {
 
 // Guard says how much may vanish at once.
 type Guard struct {
-	Share  int           `yaml:"share" help:"percent of a source's zones that may go within the window"`
-	Least  int           `yaml:"least" help:"so many may always go"`
+	Share  int           `yaml:"share" help:"percent of a source's zones that may go within the window; 100 lets all go"`
+	Least  int           `yaml:"least" help:"fewer than so many may always go"`
 	Window time.Duration `yaml:"window" help:"time over which removals are summed up"`
 }
 

@@ -9,11 +9,16 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/rib/zone/server"
 	serverbind "kaname.dev/kaname/rib/zone/server/bind"
+	"kaname.dev/kaname/rib/zone/server/exec"
+	serverknot "kaname.dev/kaname/rib/zone/server/knot"
 	"kaname.dev/kaname/rib/zone/server/nsd"
 	serverpdns "kaname.dev/kaname/rib/zone/server/pdns"
 	"kaname.dev/kaname/rib/zone/source"
 	sourcebind "kaname.dev/kaname/rib/zone/source/bind"
 	"kaname.dev/kaname/rib/zone/source/catalog"
+	"kaname.dev/kaname/rib/zone/source/directory"
+	sourceknot "kaname.dev/kaname/rib/zone/source/knot"
+	"kaname.dev/kaname/rib/zone/source/notify"
 	sourcepdns "kaname.dev/kaname/rib/zone/source/pdns"
 )
 
@@ -26,13 +31,18 @@ type kind struct {
 var kinds = map[string]kind{
 	"bind": {serverbind.New, serverbind.Setup},
 	"nsd":  {nsd.New, nsd.Setup},
+	"knot": {serverknot.New, serverknot.Setup},
 	"pdns": {serverpdns.New, serverpdns.Setup},
+	"exec": {exec.New, exec.Setup},
 }
 
 var sourceKinds = map[string]func(source.Options) (source.Source, error){
-	"catalog": catalog.New,
-	"bind":    sourcebind.New,
-	"pdns":    sourcepdns.New,
+	"catalog":   catalog.New,
+	"bind":      sourcebind.New,
+	"knot":      sourceknot.New,
+	"pdns":      sourcepdns.New,
+	"directory": directory.New,
+	"notify":    notify.New,
 }
 
 func kindOf(text string) (kind, error) {

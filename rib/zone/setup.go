@@ -19,7 +19,7 @@ import (
 
 // setupIn names a server.
 type setupIn struct {
-	Server string `name:"server" arg:"" required:"" help:"host/server" ja:"ホスト/サーバー" complete:"servers"`
+	Server string `name:"nameserver" arg:"" required:"" help:"host/server" ja:"ホスト/サーバー" complete:"servers"`
 	Apply  bool   `name:"apply" help:"write the files and run the commands" ja:"ファイルを書き、コマンドを実行する"`
 }
 

@@ -99,6 +99,9 @@ func (r *reign) decide(k Key, pool map[[2]string]*server.Template) *want {
 		return nil
 	}
 	w.source, w.reset = c.name, c.e.Reset
+	if owner != nil && lost != nil && lost.name != owner.name && lost.e.ID != "" && owner.e.ID != "" && lost.e.ID != owner.e.ID {
+		w.reset = owner.e.ID // it changed hands under another label: RFC 9432 section 4.4.1
+	}
 	w.group, w.template = r.template(c, pool)
 	if len(w.template.Primaries) == 0 {
 		return nil // nobody could serve it; the source's state says so

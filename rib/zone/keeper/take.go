@@ -26,8 +26,19 @@ func (k *Keeper) report(ctx context.Context, host string, in exchange.Reported) 
 	return struct{}{}, r.take(ctx, host, &in)
 }
 
+// overlap is how long a loss waits for other catalogs to say that they have the zones
+// now: a move between two is seen in either order, and must not be a gap.
+const overlap = 700 * time.Millisecond
+
 // take judges and stores one report.
 func (r *reign) take(ctx context.Context, host string, in *exchange.Reported) error {
+	if r.mayMove(in) {
+		select {
+		case <-time.After(overlap):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	r.taking.Lock()
 	defer r.taking.Unlock()
 	o, err := r.origin(ctx, host, in)
@@ -66,6 +77,28 @@ func (r *reign) take(ctx context.Context, host string, in *exchange.Reported) er
 	}
 	r.settle(ctx, in.Source, o, c, len(gone), now)
 	return nil
+}
+
+// mayMove reports whether a report takes zones from a catalog beside which there are
+// others that may have them now.
+func (r *reign) mayMove(in *exchange.Reported) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := r.sources[in.Source]
+	if o == nil || in.Kind != "catalog" || in.Report.Trouble != "" {
+		return false
+	}
+	others := 0
+	for _, x := range r.sources {
+		if x.doc.Value.Kind == "catalog" && x.doc.Value.View == in.View {
+			others++
+		}
+	}
+	if others < 2 {
+		return false
+	}
+	_, gone, _ := compare(o, &in.Report, time.Time{})
+	return len(gone) > 0
 }
 
 // origin returns the source that reports, or refuses it.
