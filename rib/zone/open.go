@@ -121,7 +121,7 @@ func (r *service) tell(ctx context.Context, c *Source, o *source.Options, rep so
 	_, err := exchange.Do[struct{}](ctx, r.client, exchange.PathReport, exchange.Reported{
 		Source: c.Name, Kind: c.Kind, View: c.View, Group: c.Group, Catalog: o.Catalog, Primary: []server.Primary{primary}, Report: rep,
 	})
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !fault.Is(err, fault.KindUnavailable) { // the keeper's absence says itself
 		r.node.Log.Warn("report of a source was not taken", "source", c.Name, "why", err)
 	}
 	return err

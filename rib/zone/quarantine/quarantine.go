@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"syscall"
@@ -56,8 +57,8 @@ func (s *Store) Close() error { return s.root.Close() }
 // Save keeps the contents that transfer yields: all or nothing. Contents of the zone
 // that were kept earlier are replaced.
 func (s *Store) Save(ctx context.Context, n name.Name, transfer func(ctx context.Context, record func(dns.RR) error) error) error {
-	part := n.File() + ".part"
-	f, err := s.root.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+	part := fmt.Sprintf("%s.%016x.part", n.File(), rand.Uint64()) // servers of one host may save it at the same time
+	f, err := s.root.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
 	if err != nil {
 		return full(err)
 	}

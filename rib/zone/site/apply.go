@@ -205,7 +205,7 @@ func (s *Site) kick(ctx context.Context) {
 		return
 	}
 	if err := s.o.Driver.Kick(ctx, late[:min(len(late), 200)]); err != nil && ctx.Err() == nil {
-		s.o.Log.Warn("server does not transfer again", "server", s.o.Name, "zones", len(late), "why", err)
+		s.o.Log.Warn("server does not transfer again", "zones", len(late), "why", err)
 	}
 }
 

@@ -112,7 +112,7 @@ func (s *Site) follow(ctx context.Context) {
 		})
 		if err != nil {
 			if ctx.Err() == nil {
-				s.o.Log.Debug("no news of the keeper", "server", s.o.Name, "why", err)
+				s.o.Log.Debug("no news of the keeper", "why", err)
 			}
 			pause(ctx, wait)
 			wait = min(2*wait, 15*time.Second)
@@ -156,7 +156,7 @@ func (s *Site) keep(ctx context.Context) {
 			err = host.WriteBytes(s.o.Root, desiredFile, 0o640, raw)
 		}
 		if err != nil {
-			s.o.Log.Warn("what is desired is not on disk", "server", s.o.Name, "why", err)
+			s.o.Log.Warn("what is desired is not on disk", "why", err)
 		}
 	}
 }

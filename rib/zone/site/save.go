@@ -37,7 +37,7 @@ func (s *Site) save(ctx context.Context, ops []plan.Op) []plan.Op {
 		g.Go(func() error {
 			err := s.saveOne(within, op.Name)
 			if err != nil && !slices.Contains(policy.Forced, op.Name) {
-				s.fail(op.Name, fmt.Errorf("it is not removed, for its contents cannot be kept: %w; let %s transfer from this host's server, or: kaname zone remove %s --force", err, s.o.Address.Addr(), op.Name))
+				s.fail(op.Name, fmt.Errorf("it is not removed, for its contents cannot be kept: %w; let %s transfer from this host's server, or: kaname zone remove %s --force", err, s.o.Address.Addr(), op.Name.Bare()))
 				return nil
 			}
 			mu.Lock()

@@ -30,20 +30,31 @@ func (s *Site) work(ctx context.Context) {
 			}
 			full.Reset(lookEvery)
 		case <-full.C:
-			next := lookEvery
-			if _, err := s.passAll(ctx, look{}); err != nil && ctx.Err() == nil {
-				next = 5 * time.Second
-			}
-			full.Reset(next)
+			_, err := s.passAll(ctx, look{})
+			full.Reset(s.next(err))
 		case <-s.dirty:
-			if s.passTouched(ctx) != nil {
-				full.Reset(5 * time.Second)
-			} else if s.isHeld() {
-				full.Reset(time.Second) // a whole plan is what an operator is to judge
+			if err := s.passTouched(ctx); s.next(err) < lookEvery {
+				full.Reset(s.next(err))
 			}
 		case <-kick.C:
 			s.kick(ctx)
 		}
+	}
+}
+
+// next returns after what time to look at everything again.
+func (s *Site) next(err error) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.heldOps) > 0 && s.held == nil:
+		return time.Second // a whole plan is what an operator is to judge
+	case err != nil:
+		return 5 * time.Second
+	case len(s.notes) > 0:
+		return 15 * time.Second // what did not succeed
+	default:
+		return lookEvery
 	}
 }
 
@@ -135,13 +146,6 @@ func held(p *plan.Plan, was *exchange.Held) *exchange.Held {
 	return h
 }
 
-// isHeld reports whether removals are held about which no operator can know yet.
-func (s *Site) isHeld() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.heldOps) > 0 && s.held == nil
-}
-
 // list reads what the server has.
 func (s *Site) list(ctx context.Context) error {
 	info, err := s.o.Driver.Probe(ctx)
@@ -168,7 +172,7 @@ func (s *Site) setTrouble(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trouble != err.Error() {
-		s.o.Log.Warn("name server cannot be worked", "server", s.o.Name, "why", err)
+		s.o.Log.Warn("name server cannot be worked", "why", err)
 	}
 	s.trouble, s.converged, s.changed = err.Error(), false, true
 }
@@ -180,7 +184,7 @@ func (s *Site) do(ctx context.Context, ops []plan.Op) error {
 		byKind[op.Kind] = append(byKind[op.Kind], op)
 	}
 	if len(ops) > 0 {
-		s.o.Log.Info("name server is brought up to what is desired", "server", s.o.Name,
+		s.o.Log.Info("name server is brought up to what is desired",
 			"add", len(byKind[plan.Add]), "change", len(byKind[plan.Change]), "reset", len(byKind[plan.Reset]), "remove", len(byKind[plan.Remove]))
 	}
 	if err := s.add(ctx, append(byKind[plan.Add], byKind[plan.Change]...)); err != nil {
