@@ -25,6 +25,7 @@ func TestOneByOne(t *testing.T) {
 	if figures() != "" {
 		n = 100
 	}
+	slow := map[string]time.Duration{}
 	b := newBed(t, options{primaries: []string{"bind", "pdns", "knot"}, servers: all})
 	for i, p := range b.primaries { // a set that loses its last zone is held
 		p.AddZones(fmt.Sprintf("stays%d.test", i))
@@ -38,6 +39,9 @@ func TestOneByOne(t *testing.T) {
 				zone := fmt.Sprintf("one%d-%s.test", i, p.Kind)
 				p.AddZones(zone)
 				adds = append(adds, b.await(zone, true, time.Now(), 20*time.Second))
+				for i, s := range b.servers {
+					slow[s.Kind] += b.took[i] / time.Duration(n)
+				}
 			}
 			for i := range n {
 				zone := fmt.Sprintf("one%d-%s.test", i, p.Kind)
@@ -47,6 +51,8 @@ func TestOneByOne(t *testing.T) {
 			record("zone.add_p99_s."+p.Kind, p99(adds).Seconds(), "s", "2 s", p99(adds).Seconds()/2)
 			record("zone.remove_p99_s."+p.Kind, p99(removes).Seconds(), "s", "2 s", p99(removes).Seconds()/2)
 			t.Logf("%s: add p50 %s p99 %s; remove p50 %s p99 %s", p.Kind, p50(adds), p99(adds), p50(removes), p99(removes))
+			t.Logf("%s: additions by server, on average: %v", p.Kind, slow)
+			clear(slow)
 		})
 	}
 	b.t = t

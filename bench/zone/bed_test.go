@@ -54,6 +54,7 @@ type bed struct {
 	servers   []*dns.Server
 	core, ns  *process
 	ports     []string
+	took      []time.Duration // by server, of the last await
 }
 
 // process is a kaname.
@@ -287,11 +288,13 @@ func (b *bed) await(zone string, served bool, began time.Time, within time.Durat
 	b.t.Helper()
 	var wg sync.WaitGroup
 	late := make([]string, len(b.servers))
+	b.took = make([]time.Duration, len(b.servers))
 	for i, s := range b.servers {
 		wg.Go(func() {
 			for {
 				_, rcode, ok := s.SOA(zone)
 				if served && ok || !served && !ok && rcode == 5 { // REFUSED
+					b.took[i] = time.Since(began)
 					return
 				}
 				if time.Since(began) > within {
