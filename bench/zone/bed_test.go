@@ -54,6 +54,8 @@ type bed struct {
 	servers   []*dns.Server
 	core, ns  *process
 	ports     []string
+	listen    string          // the core's DNS listener
+	key       string          // file with the lab's TSIG key
 	took      []time.Duration // by server, of the last await
 }
 
@@ -74,7 +76,8 @@ type options struct {
 	servers   []string // kinds
 	extra     string   // lines of the core's section zone, indented by two
 	noSources bool
-	share     int // zone.guard.share; 100 when 0: the tests remove what they made
+	sources   func(*bed) string // other sources than the primaries', as lines indented by four
+	share     int               // zone.guard.share; 100 when 0: the tests remove what they made
 }
 
 // newBed starts primaries, secondaries, a core that watches the primaries, and a host
@@ -83,9 +86,9 @@ func newBed(t *testing.T, o options) *bed {
 	t.Helper()
 	lab.NeedRoot(t)
 	b := &bed{t: t, dir: t.TempDir()}
-	listen := b.port()
+	b.listen, b.key = b.port(), filepath.Join(b.dir, "xfr.key")
 	for _, kind := range o.primaries {
-		b.primaries = append(b.primaries, start(t, kind, dns.Options{Primary: true, Notify: addrs(listen)}))
+		b.primaries = append(b.primaries, start(t, kind, dns.Options{Primary: true, Notify: addrs(b.listen)}))
 	}
 	var from []string
 	for _, p := range b.primaries {
@@ -94,14 +97,18 @@ func newBed(t *testing.T, o options) *bed {
 	for _, kind := range o.servers {
 		b.servers = append(b.servers, start(t, kind, dns.Options{From: addrs(from...)}))
 	}
-	key := filepath.Join(b.dir, "xfr.key")
+	key := b.key
 	write(t, key, fmt.Sprintf("key %q { algorithm hmac-sha256; secret %q; };\n", dns.KeyName, dns.KeySecret))
 	b.core = b.process("core1", "up", func(s *strings.Builder) {
-		fmt.Fprintf(s, "zone:\n  listen: [%q]\n  keys: [%q]\n  rescue: %q\n  guard: {share: %d}\n%s", listen, key, b.port(), cmp.Or(o.share, 100), o.extra)
+		fmt.Fprintf(s, "zone:\n  listen: [%q]\n  keys: [%q]\n  rescue: %q\n  guard: {share: %d}\n%s", b.listen, key, b.port(), cmp.Or(o.share, 100), o.extra)
 		if o.noSources {
 			return
 		}
 		s.WriteString("  sources:\n")
+		if o.sources != nil {
+			s.WriteString(o.sources(b))
+			return
+		}
 		for i, p := range b.primaries {
 			fmt.Fprintf(s, "    - name: p%d-%s\n      kind: %s\n      address: %q\n      key: %q\n      control: %q\n      key_file: %q\n      config: %q\n      stats: %q\n",
 				i, p.Kind, p.Kind, p.Address, key, p.Control, p.KeyFile, p.Config, p.Stats)

@@ -20,6 +20,7 @@ import (
 // NOTIFY at port 53, so they run in a network namespace of their own.
 type Supermaster struct {
 	Primary, Secondary *Server
+	Namespace          string // where they run, for "ip netns exec"
 
 	t    testing.TB
 	work chan func() // done inside the namespace
@@ -40,8 +41,9 @@ func NewSupermaster(t testing.TB) *Supermaster {
 	s := &Supermaster{t: t, work: make(chan func())}
 	first, second := netip.MustParseAddrPort("127.0.53.1:53"), netip.MustParseAddrPort("127.0.53.2:53")
 	name := fmt.Sprintf("kndns%d-%d", os.Getpid(), superCount.Add(1))
+	s.Namespace = name
 	s.enter(name, first.Addr(), second.Addr())
-	s.inside(func() {
+	s.Inside(func() {
 		s.Primary = BIND(t, Options{Address: first, Primary: true, Notify: []netip.AddrPort{second}})
 		s.Primary.write("zone.db", "$TTL 300\n@ SOA "+superNS+". hostmaster 1 3600 600 604800 60\n@ NS "+superNS+".\nwww A 192.0.2.80\n")
 		s.Secondary = PowerDNS(t, Options{Address: second, From: []netip.AddrPort{first}, Extra: "autosecondary=yes\n"})
@@ -91,8 +93,9 @@ func (s *Supermaster) enter(name string, addresses ...netip.Addr) {
 	s.t.Cleanup(func() { close(s.work); <-done })
 }
 
-// inside does something in the namespace.
-func (s *Supermaster) inside(do func()) {
+// Inside does something in the namespace: on the one thread that is there, so not from
+// within itself.
+func (s *Supermaster) Inside(do func()) {
 	s.t.Helper()
 	done, fine := make(chan struct{}), false
 	s.work <- func() {
@@ -111,7 +114,7 @@ func (s *Supermaster) inside(do func()) {
 func (s *Supermaster) Create(zone string) time.Duration {
 	s.t.Helper()
 	var took time.Duration
-	s.inside(func() {
+	s.Inside(func() {
 		begun := time.Now()
 		s.Primary.AddZones(zone)
 		for !s.serves(zone) {
@@ -135,7 +138,7 @@ func (s *Supermaster) serves(zone string) bool {
 func (s *Supermaster) Remove(zone string, after time.Duration) bool {
 	s.t.Helper()
 	still := true
-	s.inside(func() {
+	s.Inside(func() {
 		s.Primary.RemoveZones(zone)
 		for begun := time.Now(); still && time.Since(begun) < after; <-time.After(20 * time.Millisecond) {
 			still = s.serves(zone)
