@@ -77,6 +77,7 @@ type options struct {
 	extra     string   // lines of the core's section zone, indented by two
 	noSources bool
 	sources   func(*bed) string // other sources than the primaries', as lines indented by four
+	from      []string          // further primaries of the servers
 	share     int               // zone.guard.share; 100 when 0: the tests remove what they made
 }
 
@@ -90,7 +91,7 @@ func newBed(t *testing.T, o options) *bed {
 	for _, kind := range o.primaries {
 		b.primaries = append(b.primaries, start(t, kind, dns.Options{Primary: true, Notify: addrs(b.listen)}))
 	}
-	var from []string
+	from := o.from
 	for _, p := range b.primaries {
 		from = append(from, p.Address.String())
 	}

@@ -5,6 +5,7 @@ package accident
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,35 @@ type Case struct {
 	New   []string // zones that must be served in the end
 	Never []string // zones that must not be served at any time
 }
+
+// As returns the case with catalogs and zones of its own, by a number from 0 to 9999, so
+// that many cases can be played to the same servers at the same time. Names are as long
+// as they were.
+func (c *Case) As(n int) Case {
+	rename := strings.NewReplacer("catalog.", fmt.Sprintf("cat%04d.", n), "example.", fmt.Sprintf("zon%04d.", n)).Replace
+	all := func(list []string) []string {
+		var out []string
+		for _, s := range list {
+			out = append(out, rename(s))
+		}
+		return out
+	}
+	own := Case{Name: c.Name, Text: c.Text, Keep: all(c.Keep), New: all(c.New), Never: all(c.Never)}
+	for _, s := range c.Steps {
+		step := Step{Catalogs: map[string]string{}, Modes: map[string]Mode{}, Wait: s.Wait}
+		for zone, text := range s.Catalogs {
+			step.Catalogs[rename(zone)] = rename(text)
+		}
+		for zone, m := range s.Modes {
+			step.Modes[rename(zone)] = m
+		}
+		own.Steps = append(own.Steps, step)
+	}
+	return own
+}
+
+// Catalogs returns the names of the catalogs that the case is about.
+func (c *Case) Catalogs() []string { return slices.Sorted(maps.Keys(c.Steps[0].Catalogs)) }
 
 // Step is what changes at a primary at one time.
 type Step struct {

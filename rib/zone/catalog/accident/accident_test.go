@@ -121,3 +121,20 @@ func lacks(t *testing.T, texts map[string]string, keep []string) bool {
 	}
 	return false
 }
+
+// Played as cases of their own, no two share a name, and each is as long as it was.
+func TestAs(t *testing.T) {
+	owners := map[string]string{}
+	for i, c := range All() {
+		own := c.As(i)
+		if len(own.Catalogs()) != 2 || len(own.Steps) != len(c.Steps) || len(own.Keep) != len(c.Keep) || len(own.Keep[0]) != len(c.Keep[0]) {
+			t.Errorf("%s became %+v", c.Name, own)
+		}
+		for _, z := range slices.Concat(own.Catalogs(), own.Keep, own.New) {
+			if was := owners[z]; was != "" {
+				t.Errorf("%s is of %s and %s", z, was, c.Name)
+			}
+			owners[z] = c.Name
+		}
+	}
+}

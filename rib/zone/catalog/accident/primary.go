@@ -128,9 +128,10 @@ func read(text string) ([]dns.RR, error) {
 	return rrs, p.Err()
 }
 
-// member is the small zone that stands for each member.
+// member is the small zone that stands for each member. Its SOA names no host within it,
+// for a member's name may be as long as a name can be.
 func member(zone string) []dns.RR {
-	rrs, err := read(fmt.Sprintf("%[1]s 60 IN SOA ns.%[1]s host.%[1]s 1 3600 600 604800 60\n%[1]s 60 IN NS ns.invalid.\n", strings.TrimSuffix(zone, ".")+"."))
+	rrs, err := read(fmt.Sprintf("%[1]s 60 IN SOA ns.invalid. host.invalid. 1 3600 600 604800 60\n%[1]s 60 IN NS ns.invalid.\n", strings.TrimSuffix(zone, ".")+"."))
 	if err != nil {
 		return nil // a name that no zone can have
 	}
