@@ -5,11 +5,13 @@ package main
 import (
 	"kaname.dev/kaname/rib"
 	"kaname.dev/kaname/rib/release"
+	"kaname.dev/kaname/rib/zone"
 )
 
 // ribs returns a fresh, unattached value of every rib.
 func ribs() []rib.Rib {
 	return []rib.Rib{
 		release.Rib(),
+		zone.Rib(),
 	}
 }
