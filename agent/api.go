@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/access"
@@ -150,14 +151,20 @@ func (l *life) coreAddresses() []string {
 
 // complete finds candidates for the doors.
 func (l *life) complete(ctx context.Context, kind, prefix string) ([]string, error) {
-	if kind != "hosts" && kind != "labels" {
-		return nil, nil
+	if kind == "hosts" || kind == "labels" {
+		members, err := l.plane.Members(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return candidates(members, kind, prefix), nil
 	}
-	members, err := l.plane.Members(ctx)
-	if err != nil {
-		return nil, err
+	for _, r := range l.ribs {
+		if find := r.Complete[kind]; find != nil {
+			return find(ctx, prefix)
+		}
 	}
-	return candidates(members, kind, prefix), nil
+	all, err := l.access.Completions(ctx, kind)
+	return slices.DeleteFunc(all, func(c string) bool { return !strings.HasPrefix(c, prefix) }), err
 }
 
 // catalog is everything that this process can do.

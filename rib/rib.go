@@ -37,6 +37,9 @@ type Rib struct {
 	// read again, to take over what can change while the rib runs (limits); it must
 	// not block. May be nil: then changes wait for the next start.
 	Reload func(config any)
+	// Complete finds, by the complete tag of a field, the candidates that begin with a
+	// prefix; it is asked on cores and must end soon. Only what this rib knows of its own.
+	Complete map[string]func(ctx context.Context, prefix string) ([]string, error)
 	// Checks are what `kaname doctor` asks about this rib on this node.
 	Checks []Check
 }

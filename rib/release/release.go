@@ -44,6 +44,9 @@ func Rib() rib.Rib {
 		Run:     r.run,
 		Reload:  r.reload,
 		Checks:  site.Checks(func() site.Settings { return siteSettings(*r.config) }),
+		Complete: map[string]func(context.Context, string) ([]string, error){
+			"apps": r.completeApps, "releases": r.completeReleases,
+		},
 	}
 }
 

@@ -43,6 +43,9 @@ func Rib() rib.Rib {
 		Run:     r.run,
 		Reload:  r.reload,
 		Checks:  r.checks(),
+		Complete: map[string]func(context.Context, string) ([]string, error){
+			"zones": r.completeZones, "servers": r.completeServers,
+		},
 	}
 }
 

@@ -54,7 +54,7 @@ type Ask struct {
 	// Self is the server's own address: its host may take transfers from it, to keep the
 	// contents of zones that are removed.
 	Self netip.Addr `json:"self,omitzero"`
-	Have   string   `json:"have,omitempty"`   // the Generation it has; empty: none
+	Have string     `json:"have,omitempty"` // the Generation it has; empty: none
 }
 
 // Feed is the answer to Ask. With Full the zones are all; otherwise they replace
@@ -130,6 +130,7 @@ type Heard struct {
 type Query struct {
 	Zone   string `json:"zone,omitempty"`   // one zone; or
 	Under  string `json:"under,omitempty"`  // those at or below; or all
+	Prefix string `json:"prefix,omitempty"` // those whose names begin so
 	Bad    bool   `json:"bad,omitempty"`    // only zones that are not well somewhere
 	Limit  int    `json:"limit,omitempty"`  // most zones; 0: all
 	States bool   `json:"states,omitempty"` // zones too; otherwise only sources and servers

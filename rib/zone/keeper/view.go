@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/rib/zone/exchange"
@@ -99,7 +100,7 @@ func (r *reign) states(in *exchange.Query, v *exchange.View) error {
 			under = n
 		}
 		for k := range r.everything() {
-			if k.Name.Under(under) {
+			if k.Name.Under(under) && strings.HasPrefix(string(k.Name), in.Prefix) {
 				keys[k] = true
 			}
 		}
