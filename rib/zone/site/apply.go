@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/plan"
 	"kaname.dev/kaname/rib/zone/server"
+	"kaname.dev/kaname/rib/zone/wire"
 )
 
 // add adds and changes zones in the server's best batches, and no faster than the
@@ -187,26 +188,58 @@ func (s *Site) remove(ctx context.Context, ops []plan.Op) error {
 	return ctx.Err()
 }
 
-// kick makes the server try again with zones that were added and are not served yet.
+// kick makes the server try again with zones that were added and are not served yet,
+// once it gets no further by itself: while zones come in, those that wait are in its
+// queue, and asking twice makes it do twice the work. A zone is kicked at growing
+// intervals.
 func (s *Site) kick(ctx context.Context) {
+	waiting := s.watcher.Waiting()
+	progress := s.waited - len(waiting)
+	s.waited = len(waiting)
+	if progress > len(waiting)/50 || s.inTrouble() {
+		return
+	}
+	now := time.Now()
 	var late []name.Name
-	for _, w := range s.watcher.Waiting() {
-		if w.Age >= probeAgain {
-			late = append(late, w.Name)
+	for _, w := range waiting {
+		k := s.kicked[w.Name]
+		if w.Age < probeAgain || now.Before(k.next) {
+			continue
 		}
+		if _, err := s.o.Wire.SOA(ctx, wire.Peer{Address: s.o.Address}, w.Name); err == nil {
+			continue // it is served, the watcher does not know yet
+		}
+		k.wait = min(max(2*k.wait, 2*probeAgain), 10*time.Minute)
+		k.next = now.Add(k.wait)
+		s.kicked[w.Name] = k
+		if late = append(late, w.Name); len(late) == kickAtOnce {
+			break
+		}
+	}
+	if len(s.kicked) > 2*len(waiting)+kickAtOnce {
+		clear(s.kicked) // most of them are served by now
 	}
 	if len(late) == 0 {
 		return
 	}
-	s.mu.Lock()
-	well := s.trouble == ""
-	s.mu.Unlock()
-	if !well {
-		return
-	}
-	if err := s.o.Driver.Kick(ctx, late[:min(len(late), 200)]); err != nil && ctx.Err() == nil {
+	if err := s.o.Driver.Kick(ctx, late); err != nil && ctx.Err() == nil {
 		s.o.Log.Warn("server does not transfer again", "zones", len(late), "why", err)
 	}
+}
+
+// kickAtOnce is how many zones are kicked at a time.
+const kickAtOnce = 200
+
+// kicked is when a zone may be kicked again.
+type kicked struct {
+	wait time.Duration
+	next time.Time
+}
+
+func (s *Site) inTrouble() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble != ""
 }
 
 // fail notes what went wrong with a zone.

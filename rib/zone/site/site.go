@@ -74,7 +74,10 @@ type Site struct {
 	changed   bool // there is something to tell
 	unsaved   bool // what is desired is not on disk
 
-	have map[name.Name]server.Zone // what the server has; of the worker alone
+	have map[name.Name]server.Zone // what the server has
+	// Of the worker alone: how many zones waited at the last kick, and those kicked.
+	waited int
+	kicked map[name.Name]kicked
 }
 
 // note is what went wrong with a zone.
@@ -99,7 +102,7 @@ type lookResult struct {
 func New(o Options) (*Site, error) {
 	s := &Site{
 		o: o, looks: make(chan look, 1), dirty: make(chan struct{}, 1), touched: map[name.Name]bool{},
-		notes: map[name.Name]note{}, conflicts: map[name.Name]bool{}, heldOps: map[name.Name]bool{},
+		notes: map[name.Name]note{}, conflicts: map[name.Name]bool{}, heldOps: map[name.Name]bool{}, kicked: map[name.Name]kicked{},
 	}
 	d, err := loadDesired(o.Root)
 	if err != nil {

@@ -36,13 +36,21 @@ const (
 	chaseLong  = time.Minute
 )
 
-// next lays the next question down.
-func (c *chase) next(now time.Time) {
+// chaseRate is about how many questions a second all chases ask together: when very many
+// zones are added at once, the server has better things to do than to answer us.
+const chaseRate = 400
+
+// next lays the next question down; n is how many chases there are.
+func (c *chase) next(now time.Time, n int) {
 	most := chaseMost
 	if now.Sub(c.from) > chaseLong {
 		most = chaseSlow
 	}
-	c.due = now.Add(c.wait)
+	fair := time.Duration(n) * time.Second / chaseRate
+	if n < chaseRate {
+		fair = 0
+	}
+	c.due = now.Add(max(c.wait, fair))
 	c.wait = min(c.wait+c.wait/2, most)
 }
 
@@ -73,7 +81,7 @@ func (s *chases) start(n name.Name, why reason, told bool, now time.Time, after 
 // later asks again after the chase's interval.
 func (s *chases) later(c *chase, now time.Time) {
 	if c.place < 0 {
-		c.next(now)
+		c.next(now, len(s.by))
 		heap.Push(&s.due, c)
 	}
 }

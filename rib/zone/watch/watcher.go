@@ -23,8 +23,8 @@ type Options struct {
 	Name    string         // the server's name, a label of metrics
 	Keys    Keys
 	Period  time.Duration // each zone is asked for so often; 1 minute when zero
-	Rate    int           // questions a second to the server, at most; 3000 when zero
-	Sweep   int           // questions a second to each primary, at most; 500 when zero
+	Rate    int           // questions a second to the server, at most; 1000 when zero
+	Sweep   int           // questions a second to each primary, at most; 200 when zero
 	Metrics *Metrics      // may be nil
 	Log     *slog.Logger  // may be nil
 	// OnServed and OnGone are told how long after Added and Removed a zone was answered,
@@ -87,10 +87,10 @@ func New(o Options) *Watcher {
 		o.Period = time.Minute
 	}
 	if o.Rate <= 0 {
-		o.Rate = 3000
+		o.Rate = 1000
 	}
 	if o.Sweep <= 0 {
-		o.Sweep = 500
+		o.Sweep = 200
 	}
 	if o.asker == nil {
 		o.asker = newDatagrams
