@@ -196,8 +196,8 @@ func (s *Site) kick(ctx context.Context) {
 	waiting := s.watcher.Waiting()
 	progress := s.waited - len(waiting)
 	s.waited = len(waiting)
-	if progress > len(waiting)/50 || s.inTrouble() {
-		return
+	if progress < 0 || progress > len(waiting)/50 || s.inTrouble() {
+		return // more came, or many were served since
 	}
 	now := time.Now()
 	var late []name.Name
