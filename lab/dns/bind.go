@@ -40,7 +40,7 @@ func BIND(t testing.TB, o Options) *Server {
 	}
 	s.write("rndc.key", fmt.Sprintf("key \"rndc\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", KeySecret))
 	s.write("zone.db", ZoneFile(1))
-	s.write("long.db", "$TTL 300\n@ SOA invalid. invalid. 1 3600 600 604800 60\n@ NS invalid.\n")
+	s.write("long.db", longZone)
 	s.write("zones/README", "secondary zones\n")
 	s.write("kaname/zones.conf", "")
 	s.write("zones.conf", "")
@@ -309,11 +309,10 @@ func (b *bindZones) publish(zones []string, listed bool) {
 	}
 }
 
-// bindPrimary returns the block of a primary zone. Below the longest names there is
-// no room for names of ZoneFile.
+// bindPrimary returns the block of a primary zone.
 func bindPrimary(zone string) string {
 	file := "zone.db"
-	if len(zone) > 230 {
+	if !roomy(zone) {
 		file = "long.db"
 	}
 	return fmt.Sprintf("{ type primary; file %q; };", file)

@@ -163,11 +163,12 @@ func (s *Server) Start() {
 	}
 }
 
-// answers reports whether the server answers any question by UDP.
+// answers reports whether the server answers by UDP, whatever it says: no limit of
+// rates holds for the root, as named's does for version.bind.
 func (s *Server) answers() bool {
 	m := new(dns.Msg)
-	m.SetQuestion("version.bind.", dns.TypeTXT)
-	m.Question[0].Qclass = dns.ClassCHAOS
+	m.SetQuestion(".", dns.TypeSOA)
+	m.RecursionDesired = false
 	c := dns.Client{Timeout: 300 * time.Millisecond}
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -251,6 +252,16 @@ ns2 A 192.0.2.2
 www A 192.0.2.80
 * TXT "wild"
 `, serial)
+}
+
+// longZone is ZoneFile for a zone below which its names have no room.
+const longZone = "$TTL 300\n@ SOA invalid. invalid. 1 3600 600 604800 60\n@ NS invalid.\n"
+
+// roomy reports whether a zone has room for the names of ZoneFile: none is longer
+// than 255 octets (RFC 1035 section 2.3.4).
+func roomy(zone string) bool {
+	_, ok := dns.IsDomainName("hostmaster." + dns.Fqdn(zone))
+	return ok
 }
 
 // SOA asks the server for a zone's serial: ok when the answer is authoritative;

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"kaname.dev/kaname/lab"
 )
 
@@ -36,7 +34,7 @@ func Knot(t testing.TB, o Options) *Server {
 		Kind: "knot", Address: o.Address, Control: filepath.Join(d, "knot.sock"), Config: filepath.Join(d, "knot.conf"), Dir: d, t: t,
 	}
 	s.write("zone.db", ZoneFile(1))
-	s.write("long.db", "$TTL 300\n@ SOA invalid. invalid. 1 3600 600 604800 60\n@ NS invalid.\n")
+	s.write("long.db", longZone)
 	s.write("zones/README", "zones\n")
 	s.write("knot.conf", s.knotConfig(o))
 	db := filepath.Join(d, "confdb")
@@ -126,7 +124,7 @@ func (s *Server) KnotZones(template string, zones ...string) {
 			continue
 		}
 		with := template
-		if _, ok := dns.IsDomainName("hostmaster." + dns.Fqdn(z)); !ok && template == "own" {
+		if template == "own" && !roomy(z) {
 			with = "own-long"
 		}
 		requests = append(requests, map[byte]string{knotCmd: "conf-set", knotSection: "zone", knotItem: "domain", knotData: z},

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,11 +27,19 @@ func NSD(t testing.TB, o Options) *Server {
 		Kind: "nsd", Address: o.Address, Control: filepath.Join(d, "nsd.ctl"), Config: filepath.Join(d, "nsd.conf"), Dir: d, t: t,
 	}
 	s.write("zones/zone.db", ZoneFile(1))
+	s.write("zones/long.db", longZone)
 	s.write("conf.d/README", "patterns of kaname\n")
 	s.write("nsd.conf", s.nsdConfig(o))
 	if o.Primary {
-		s.AddZones = func(zones ...string) { s.nsdBulk("addzones", " own", zones) }
-		s.RemoveZones = func(zones ...string) { s.nsdBulk("delzones", "", zones) }
+		s.AddZones = func(zones ...string) {
+			s.nsdBulk("addzones", zones, func(z string) string {
+				if !roomy(z) {
+					return z + " own-long"
+				}
+				return z + " own"
+			})
+		}
+		s.RemoveZones = func(zones ...string) { s.nsdBulk("delzones", zones, strings.Clone) }
 	}
 	s.start(nsd, "-d", "-c", s.Config)
 	lab.Eventually(t, "nsd takes commands", func() bool { _, err := s.nsdControl("", "status"); return err == nil })
@@ -68,11 +77,13 @@ func (s *Server) nsdConfig(o Options) string {
 	}
 	fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: hmac-sha256\n\tsecret: %q\n", KeyName, KeySecret)
 	fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: hmac-sha256\n\tsecret: \"d3Jvbmc=\"\n", NSDBadKey)
-	b.WriteString("pattern:\n\tname: \"own\"\n\tzonefile: \"zone.db\"\n")
-	for _, a := range o.Notify {
-		fmt.Fprintf(&b, "\tnotify: %s@%d NOKEY\n", a.Addr(), a.Port())
+	for pattern, file := range map[string]string{"own": "zone.db", "own-long": "long.db"} {
+		fmt.Fprintf(&b, "pattern:\n\tname: %q\n\tzonefile: %q\n", pattern, file)
+		for _, a := range o.Notify {
+			fmt.Fprintf(&b, "\tnotify: %s@%d NOKEY\n", a.Addr(), a.Port())
+		}
+		fmt.Fprintf(&b, "\tprovide-xfr: 0.0.0.0/0 %s\n\tprovide-xfr: 127.0.0.0/8 NOKEY\n", KeyName)
 	}
-	fmt.Fprintf(&b, "\tprovide-xfr: 0.0.0.0/0 %s\n\tprovide-xfr: 127.0.0.0/8 NOKEY\n", KeyName)
 	b.WriteString("pattern:\n\tname: \"hand\"\n\tzonefile: \"hand/%s.zone\"\n")
 	for _, a := range o.From {
 		fmt.Fprintf(&b, "\trequest-xfr: %s@%d %s\n\tallow-notify: %s NOKEY\n", a.Addr(), a.Port(), KeyName, a.Addr())
@@ -105,12 +116,15 @@ func (s *Server) nsdControl(in string, args ...string) (string, error) {
 
 // nsdBulk gives nsd zones, few at a time: nsd-control writes all of its input before
 // it reads replies, and both sides wait for ever when they are many.
-func (s *Server) nsdBulk(command, after string, zones []string) {
+func (s *Server) nsdBulk(command string, zones []string, line func(zone string) string) {
 	s.t.Helper()
 	const few = 100
-	for i := 0; i < len(zones); i += few {
-		lines := strings.Join(zones[i:min(i+few, len(zones))], after+"\n") + after + "\n"
-		if _, err := s.nsdControl(lines, command); err != nil {
+	for chunk := range slices.Chunk(zones, few) {
+		var lines strings.Builder
+		for _, z := range chunk {
+			lines.WriteString(line(z) + "\n")
+		}
+		if _, err := s.nsdControl(lines.String(), command); err != nil {
 			s.t.Fatal(err)
 		}
 	}

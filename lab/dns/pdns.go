@@ -173,17 +173,19 @@ type pdnsZones struct {
 	catalog string
 }
 
-// pdnsContents are ZoneFile's records for the zones in the table added, with the
-// right to transfer them with the lab's key.
+// pdnsContents are ZoneFile's records for the zones in the table added, longZone's for
+// those without room, with the right to transfer them with the lab's key.
 const pdnsContents = `
 INSERT INTO records(domain_id, name, type, content, ttl, prio, auth)
- SELECT id, d.name, 'SOA', 'ns1.' || d.name || ' hostmaster.' || d.name || ' 1 3600 600 604800 60', 300, 0, 1 FROM domains d JOIN added USING(name)
- UNION ALL SELECT id, d.name, 'NS', 'ns1.' || d.name, 300, 0, 1 FROM domains d JOIN added USING(name)
- UNION ALL SELECT id, d.name, 'NS', 'ns2.' || d.name, 300, 0, 1 FROM domains d JOIN added USING(name)
- UNION ALL SELECT id, 'ns1.' || d.name, 'A', '192.0.2.1', 300, 0, 1 FROM domains d JOIN added USING(name)
- UNION ALL SELECT id, 'ns2.' || d.name, 'A', '192.0.2.2', 300, 0, 1 FROM domains d JOIN added USING(name)
- UNION ALL SELECT id, 'www.' || d.name, 'A', '192.0.2.80', 300, 0, 1 FROM domains d JOIN added USING(name)
- UNION ALL SELECT id, '*.' || d.name, 'TXT', '"wild"', 300, 0, 1 FROM domains d JOIN added USING(name);
+ SELECT id, d.name, 'SOA', 'ns1.' || d.name || ' hostmaster.' || d.name || ' 1 3600 600 604800 60', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, d.name, 'NS', 'ns1.' || d.name, 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, d.name, 'NS', 'ns2.' || d.name, 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, 'ns1.' || d.name, 'A', '192.0.2.1', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, 'ns2.' || d.name, 'A', '192.0.2.2', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, 'www.' || d.name, 'A', '192.0.2.80', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, '*.' || d.name, 'TXT', '"wild"', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE roomy
+ UNION ALL SELECT id, d.name, 'SOA', 'invalid invalid 1 3600 600 604800 60', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE NOT roomy
+ UNION ALL SELECT id, d.name, 'NS', 'invalid', 300, 0, 1 FROM domains d JOIN added USING(name) WHERE NOT roomy;
 INSERT INTO domainmetadata(domain_id, kind, content) SELECT id, 'TSIG-ALLOW-AXFR', 'xfr' FROM domains JOIN added USING(name);
 `
 
@@ -209,14 +211,14 @@ func (z pdnsZones) remove(zones ...string) {
 // pdnsNames begins a transaction with zones in the table added.
 func pdnsNames(zones []string) string {
 	var b strings.Builder
-	b.WriteString("BEGIN IMMEDIATE;\nCREATE TEMP TABLE added(name TEXT PRIMARY KEY COLLATE NOCASE);\n")
+	b.WriteString("BEGIN IMMEDIATE;\nCREATE TEMP TABLE added(name TEXT PRIMARY KEY COLLATE NOCASE, roomy INTEGER);\n")
 	for chunk := range slices.Chunk(zones, 500) {
 		b.WriteString("INSERT INTO added VALUES")
 		for i, zone := range chunk {
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			fmt.Fprintf(&b, "(%s)", quoteSQL(pdnsName(zone)))
+			fmt.Fprintf(&b, "(%s, %t)", quoteSQL(pdnsName(zone)), roomy(zone))
 		}
 		b.WriteString(";\n")
 	}
