@@ -1,10 +1,14 @@
 package zone
 
-import "kaname.dev/kaname/action"
+import (
+	"slices"
+
+	"kaname.dev/kaname/action"
+)
 
 // actions lists what people can do.
 func (r *service) actions() []action.Action {
-	return append(r.looking(), r.changing()...)
+	return slices.Concat(r.looking(), r.changing(), r.graduating())
 }
 
 // looking lists the actions that only look.

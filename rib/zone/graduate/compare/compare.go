@@ -232,6 +232,7 @@ type work struct {
 	client *wire.Client
 	emit   func(Difference) // nil: the first difference ends the work
 	result Result
+	silent int // questions in a row that a server did not answer
 }
 
 // differ reports a difference.
@@ -258,9 +259,17 @@ func (w *work) run(ctx context.Context) error {
 		if err := w.question(ctx, q); err != nil {
 			return err
 		}
+		if w.silent == maxSilent {
+			w.result.Notes = append(w.result.Notes, "no further questions: a server does not answer")
+			return nil
+		}
 	}
 	return nil
 }
+
+// maxSilent is how many questions in a row without an answer end a zone's comparison:
+// a server that is down would hold up each by its timeout.
+const maxSilent = 3
 
 // both runs two functions side by side and waits for them.
 func both(one, two func()) {
@@ -283,12 +292,18 @@ func (w *work) question(ctx context.Context, q question) error {
 		return ctx.Err()
 	}
 	if old == nil || other == nil {
+		w.silent++
 		return w.differ(Difference{
 			Kind: KindSilent, Question: q.String(), What: silence(old, oldErr, newErr),
 			Old: digOf(old, oldErr), New: digOf(other, newErr),
 		})
 	}
-	for _, f := range answers(w.zone.Name, q, old, other, w.o) {
+	w.silent = 0
+	found := answers(w.zone.Name, q, old, other, w.o)
+	if len(found) == 0 && q == (question{name: text(w.zone.Name), kind: dns.TypeSOA}) && len(old.Answer) == 0 {
+		found = []finding{{KindSilent, "neither server serves the zone"}}
+	}
+	for _, f := range found {
 		d := Difference{Kind: f.kind, Question: q.String(), What: f.what, Old: digOf(old, nil), New: digOf(other, nil)}
 		if err := w.differ(d); err != nil {
 			return err

@@ -65,6 +65,7 @@ type Run struct {
 	Differences int       `json:"differences"`
 	Weak        int       `json:"weak"` // zones whose names could only be guessed
 	Complete    bool      `json:"complete"`
+	Without     []string  `json:"without,omitempty"` // what was left out by the operator's choice: "TTLs"
 }
 
 // Green reports whether the run had all of n zones and found nothing.
@@ -150,7 +151,7 @@ func (g Graduation) enough() (bool, string) {
 	need := time.Duration(g.Policy.Hours * float64(time.Hour))
 	switch {
 	case g.GreenRuns == 0 && len(g.Runs) == 0:
-		return false, "nothing was compared yet; run: kaname zone compare"
+		return false, "nothing was compared yet; run: kaname zone compare --name " + g.ID
 	case g.GreenRuns == 0:
 		last := g.Runs[len(g.Runs)-1]
 		switch {

@@ -62,13 +62,32 @@ func Read(ctx context.Context, path string, o Options) (*Config, error) {
 }
 
 // ParseConfig reads a configuration from one text without includes, for instance
-// what named-checkconf -p printed on another machine.
+// what named-checkconf -p printed on another machine. An include is refused: what it
+// names is not here.
 func ParseConfig(file, text string) (*Config, error) {
 	list, err := Parse(file, text)
 	if err != nil {
 		return nil, err
 	}
+	if st, ok := including(list); ok {
+		return nil, fmt.Errorf("%s: it includes %q, which is not in the text; give what this prints where named runs: named-checkconf -p", st.At, clip(st.Word(1)))
+	}
 	return build(list, ByFiles, nil)
+}
+
+// including finds an include statement, also in blocks.
+func including(list []Statement) (Statement, bool) {
+	for _, st := range list {
+		if strings.EqualFold(st.Word(0), "include") {
+			return st, true
+		}
+		for _, it := range st.Items {
+			if found, ok := including(it.Block); ok {
+				return found, true
+			}
+		}
+	}
+	return Statement{}, false
 }
 
 // checkconf returns the program to run, "" for none.
