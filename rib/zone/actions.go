@@ -93,6 +93,7 @@ func (r *service) changing() []action.Action {
 		action.New("zone setup", "Print the least configuration that a name server needs, or apply it", action.Destroys, r.setup,
 			action.InJapanese("DNS サーバーに必要な設定を表示または適用する"),
 			action.WithPlan(r.planSetup),
+			action.Unasked(), // --apply is the word for it
 			action.WithLong("The server is one of the zone.servers of a host. Without --apply nothing is written, and what would be is printed."),
 			action.WithExample("kaname zone setup ns1/nsd", "to read"),
 			action.WithExample("kaname zone setup ns1/nsd --apply", "to write the files and run the commands on that host")),

@@ -32,13 +32,13 @@ type statusIn struct {
 
 // statusOut is one zone on one server.
 type statusOut struct {
-	Zone    string `json:"zone"`
-	Server  string `json:"server,omitempty"`
-	State   string `json:"state"`
-	Serial  uint32 `json:"serial,omitempty"`
-	Primary uint32 `json:"primary,omitempty"` // the primary's serial
-	Lag     string `json:"lag,omitempty"`
-	Note    string `json:"note,omitempty"`
+	Zone    string  `json:"zone"`
+	Server  string  `json:"server,omitempty"`
+	State   string  `json:"state"`
+	Serial  *uint32 `json:"serial,omitempty"`  // absent when it is not served
+	Primary *uint32 `json:"primary,omitempty"` // the primary's; absent when it is not known
+	Lag     string  `json:"lag,omitempty"`
+	Note    string  `json:"note,omitempty"`
 }
 
 func (r *service) status(ctx context.Context, run *action.Run, in statusIn) ([]statusOut, error) {
@@ -81,7 +81,7 @@ func rows(z *exchange.ZoneView) []statusOut {
 	var out []statusOut
 	for i := range z.Cells {
 		c := &z.Cells[i]
-		o := statusOut{Zone: shown, Server: c.Server, State: c.State, Serial: c.Serial, Primary: c.Primary, Note: c.Note}
+		o := statusOut{Zone: shown, Server: c.Server, State: c.State, Serial: known(c.Serial), Primary: known(c.Primary), Note: c.Note}
 		if !c.Behind.IsZero() {
 			o.Lag = time.Since(c.Behind).Round(time.Second).String()
 		}
@@ -91,6 +91,14 @@ func rows(z *exchange.ZoneView) []statusOut {
 		out = append(out, o)
 	}
 	return out
+}
+
+// known returns a serial, nil for none.
+func known(serial uint32) *uint32 {
+	if serial == 0 {
+		return nil
+	}
+	return &serial
 }
 
 // standing says in words how a zone stands that no server has.
@@ -134,10 +142,13 @@ func sourceNote(s *exchange.SourceView) string {
 
 func heldNote(h *exchange.Held) string {
 	var names []string
-	for _, n := range h.Names {
-		names = append(names, n.Bare())
+	for _, n := range h.Names[:min(len(h.Names), 3)] {
+		names = append(names, n.Unicode())
 	}
-	return fmt.Sprintf("%s: %s; kaname zone accept %s", h.Why, strings.Join(names, " "), h.Hash)
+	if more := h.Count - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("%s: %s; to let them go: kaname zone accept %s", h.Why, strings.Join(names, ", "), h.Hash)
 }
 
 func serverNote(s *exchange.ServerView) string {

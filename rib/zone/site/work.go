@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/plan"
 	"kaname.dev/kaname/rib/zone/server"
+	"kaname.dev/kaname/rib/zone/watch"
 )
 
 // work does passes until ctx ends: over everything at the start, each minute and when
@@ -37,9 +38,26 @@ func (s *Site) work(ctx context.Context) {
 				full.Reset(s.next(err))
 			}
 		case <-kick.C:
+			if s.silent() {
+				_, err := s.passAll(ctx, look{}) // what is wrong with the server as a whole
+				full.Reset(s.next(err))
+			}
 			s.kick(ctx)
 		}
 	}
+}
+
+// silent reports whether the server has stopped to answer without being in trouble yet.
+func (s *Site) silent() bool {
+	if s.inTrouble() {
+		return false
+	}
+	for z := range s.watcher.Deviations() {
+		if z.State == watch.Silent {
+			return true
+		}
+	}
+	return false
 }
 
 // next returns after what time to look at everything again.
