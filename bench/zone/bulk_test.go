@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -19,15 +20,19 @@ import (
 	"kaname.dev/kaname/rib/zone/server"
 )
 
+// bulk sets how many zones TestBulk takes, for a run by hand.
+var bulk = flag.Int("bulk", 0, "zones of TestBulk")
+
 // TestBulk lets many zones appear in the source at once, and measures how long each
 // server takes until it serves them all, beside its own fastest bulk way: all four at
 // the same time there too, on fresh servers.
 func TestBulk(t *testing.T) {
-	n := 200
-	if figures() != "" {
+	n := *bulk
+	if n == 0 && figures() != "" {
 		n = 10_000
 	}
-	zones := named("bulk", n)
+	zones := named("bulk", max(n, 200))
+	n = len(zones)
 	own := ownBulk(t, zones)
 	b := newBed(t, options{primaries: []string{"bind"}, servers: all})
 	b.primaries[0].AddZones("first.test")
