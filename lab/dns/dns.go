@@ -61,6 +61,7 @@ type Options struct {
 	// and consumes itself, without kaname; a primary produces or serves the first.
 	Catalogs []string
 	Extra    string // lines added to the configuration
+	Text     bool   // a knotd that has its configuration as a text file: it forgets what is added
 }
 
 // AddressOf returns a free loopback address for a server: 127.0.0.1 and a port that is

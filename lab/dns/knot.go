@@ -45,7 +45,11 @@ func Knot(t testing.TB, o Options) *Server {
 		s.AddZones = func(zones ...string) { s.t.Helper(); s.KnotZones("own", zones...) }
 		s.RemoveZones = func(zones ...string) { s.t.Helper(); s.KnotZones("", zones...) }
 	}
-	s.start(knotd, "-C", db)
+	args := []string{"-C", db}
+	if o.Text {
+		args = []string{"-c", s.Config}
+	}
+	s.start(append([]string{knotd}, args...)...)
 	lab.Eventually(t, "knotd takes commands", func() bool { _, err := s.knot([]map[byte]string{{knotCmd: "status"}}); return err == nil })
 	return s
 }

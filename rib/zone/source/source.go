@@ -67,12 +67,13 @@ type Options struct {
 	Name    string    // the source's name in kaname
 	Kind    string    // catalog, bind, knot, pdns, directory, notify
 	Peer    wire.Peer // the primary, for questions and transfers
-	Catalog name.Name // of kind catalog
+	Catalog name.Name // of kind catalog; of kind bind, one that the primary produces, which is no member
 	Control string    // as server.Options.Control
 	KeyFile string    // of the control channel, or the API
 	Config  string    // the primary's configuration file or directory
 	Stats   string    // BIND's statistics channel, host:port
 	View    string
+	Native  bool           // kind pdns: zones of kind Native are members too, not those of kind Master alone
 	Allow   []name.Name    // names at or below which members may be; empty: all but the root
 	Names   []name.Name    // kind notify: names of ours, one of which the zone's NS set must have
 	Froms   []netip.Prefix // kind notify: addresses that may notify

@@ -28,15 +28,22 @@ func (d *driver) Probe(ctx context.Context) (server.Info, error) {
 	}
 	pid := c.PID()
 	info.Boot = bootOf(pid)
-	if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && !persists(strings.Split(string(args), "\x00")) {
+	if !isPersistent(pid) {
 		info.Problems = append(info.Problems, "knotd reads a text file as its configuration, so zones that are added are gone after a restart; "+
-			"import it (knotc conf-import FILE) and start knotd with -C DIRECTORY, or without -c: kaname zone setup "+d.o.Name)
+			"import it and start knotd with -C DIRECTORY, or without -c; run kaname zone setup "+d.o.Name)
 	}
 	return info, nil
 }
 
 // database is where knotd looks for a configuration database when nothing is said.
 const database = "/var/lib/knot/confdb"
+
+// isPersistent reports whether the process has a configuration database; true when its
+// arguments cannot be seen.
+func isPersistent(pid int) bool {
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err != nil || persists(strings.Split(string(args), "\x00"))
+}
 
 // persists reports whether a knotd with these arguments has a configuration database.
 func persists(args []string) bool {

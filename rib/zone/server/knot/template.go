@@ -123,20 +123,27 @@ func makeTemplate(c *knotctl.Conn, t server.Template) error {
 
 // hasKeys looks whether the server has the keys that a template names.
 func hasKeys(c *knotctl.Conn, t server.Template) error {
-	have := map[name.Name]bool{}
-	if err := c.Each(read("key", "id", ""), func(u knotctl.Data) {
-		if n, err := name.Parse(u.Value); err == nil {
-			have[n] = true
-		}
-	}); err != nil {
+	have, err := keysIn(c)
+	if err != nil {
 		return err
 	}
 	for _, k := range keysOf(t) {
-		if n, err := name.Parse(k); err != nil || !have[n] {
+		if n, err := name.Parse(k); err != nil || have[n] == "" {
 			return fmt.Errorf("%w: knotd has no key %q, which template %s names; run: kaname zone setup", server.ErrTemplate, k, t.Name)
 		}
 	}
 	return nil
+}
+
+// keysIn returns the keys that the server has, as it writes their names.
+func keysIn(c *knotctl.Conn) (map[name.Name]string, error) {
+	have := map[name.Name]string{}
+	err := c.Each(read("key", "id", ""), func(u knotctl.Data) {
+		if n, err := name.Parse(u.Value); err == nil {
+			have[n] = u.Value
+		}
+	})
+	return have, err
 }
 
 // keysOf returns the names of the keys that a template needs.

@@ -39,6 +39,11 @@ type bind struct {
 // New returns the source. Stats, or the configuration at Config, says where named's
 // statistics channel is, by which zones are listed. With View, only that view's zones;
 // without, those of the only view that is not built in.
+//
+// Catalogs are no members: those that named consumes (catalog-zones, when Config can
+// be read), and the one of Catalog. named does not say which others of its zones are
+// catalogs that it produces, primary zones like any: name the one with Catalog, and
+// keep further ones out with Allow.
 func New(o source.Options) (source.Source, error) {
 	if o.Stats == "" && o.Config == "" {
 		return nil, fmt.Errorf("source %s of kind bind has neither stats nor config; give the address of named's statistics-channels", o.Name)

@@ -50,8 +50,9 @@ type Source struct {
 }
 
 // New returns the source: Control is the API's URL, KeyFile holds the API key, Peer
-// answers DNS. Members are the zones of kind Master, and those of kind Native when
-// Config is "native"; one that has no SOA is none yet.
+// answers DNS. Members are the zones of kind Master, and with Native those of kind
+// Native, whose primary sends no NOTIFY; one that has no SOA is none yet. Catalogs
+// are of other kinds, Producer and Consumer, and none.
 func New(o source.Options) (source.Source, error) {
 	api, err := pdnsapi.New(o.Control, o.KeyFile)
 	if err != nil {
@@ -202,7 +203,7 @@ func (s *Source) look(ctx context.Context, zones []name.Name, last *seen, tell f
 
 // member reports whether a zone is one of the set.
 func (s *Source) member(ctx context.Context, z pdnsapi.Zone, before map[name.Name]bool) bool {
-	if z.Kind != pdnsapi.Master && (z.Kind != pdnsapi.Native || s.o.Config != "native") {
+	if z.Kind != pdnsapi.Master && (z.Kind != pdnsapi.Native || !s.o.Native) {
 		return false
 	}
 	if !s.allowed(z.Name) {

@@ -127,7 +127,7 @@ func TestOptions(t *testing.T) {
 	s := labdns.PowerDNS(t, labdns.Options{Primary: true})
 	s.AddZones("in.a.test", "a.test", "b.test", "native.a.test")
 	s.SQL("UPDATE domains SET type='NATIVE' WHERE name='native.a.test';")
-	k, _ := watch(t, s, func(o *source.Options) { o.Allow, o.Config = []name.Name{"a.test."}, "native" })
+	k, _ := watch(t, s, func(o *source.Options) { o.Allow, o.Native = []name.Name{"a.test."}, true })
 	lab.Eventually(t, "what is allowed is told", func() bool { return k.has("in.a.test.", "a.test.", "native.a.test.") })
 }
 
