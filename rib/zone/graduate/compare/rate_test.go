@@ -10,7 +10,7 @@ import (
 
 // TestRate compares many zones and logs how many a minute; one of them differs.
 func TestRate(t *testing.T) {
-	n := 200
+	n := 60
 	if lab.Soak() {
 		n = 10000
 	}
