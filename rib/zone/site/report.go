@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -28,7 +29,7 @@ func (s *Site) watch() {
 
 // report tells the keeper what is observed, soon after it changed and now and then.
 func (s *Site) report(ctx context.Context) {
-	told := map[name.Name]exchange.Cell{}
+	told := map[name.Name]uint64{}
 	full := true
 	last, wait, seen := time.Time{}, tellEvery, uint64(0)
 	for ctx.Err() == nil {
@@ -58,20 +59,23 @@ func (s *Site) takeChanged() bool {
 	return was
 }
 
-// observe returns what is to be told, beyond what was told, and what is told then.
-func (s *Site) observe(told map[name.Name]exchange.Cell, full bool) (in exchange.Observed, next map[name.Name]exchange.Cell) {
-	next = s.cells()
+// observe returns what is to be told beyond what was told, and hashes of all that is
+// told then.
+func (s *Site) observe(told map[name.Name]uint64, full bool) (in exchange.Observed, next map[name.Name]uint64) {
 	s.mu.Lock()
 	in = exchange.Observed{
 		Server: s.o.Name, Kind: s.o.Kind, View: s.o.View, Version: s.info.Version, Address: s.o.Address, Generation: s.desired.Generation,
 		Trouble: s.trouble, Problems: s.info.Problems, Held: s.held, Converged: s.converged, Looked: s.looked, Foreign: s.foreign, Full: full,
 	}
 	s.mu.Unlock()
-	for n, c := range next {
-		if was, ok := told[n]; full || !ok || was != c {
+	next = make(map[name.Name]uint64, len(told))
+	s.cells(func(c exchange.Cell) {
+		hash := maphash.Comparable(s.seed, c)
+		next[c.Name] = hash
+		if was, ok := told[c.Name]; full || !ok || was != hash {
 			in.Cells = append(in.Cells, c)
 		}
-	}
+	})
 	if !full {
 		for n := range told {
 			if _, ok := next[n]; !ok {
@@ -83,27 +87,29 @@ func (s *Site) observe(told map[name.Name]exchange.Cell, full bool) (in exchange
 	return in, next
 }
 
-// cells returns the state of every zone that is desired here, or that is here though
-// it is not and ours.
-func (s *Site) cells() map[name.Name]exchange.Cell {
-	seen := map[name.Name]exchange.Cell{}
+// cells gives the state of every zone that is desired here, or that is here though it
+// is not and ours.
+func (s *Site) cells(give func(exchange.Cell)) {
+	seen := make(map[name.Name]bool, len(s.have))
 	for z := range s.watcher.Snapshot() {
-		seen[z.Name] = exchange.Cell{Name: z.Name, State: string(z.State), Serial: z.Serial, Primary: z.Primary, Since: z.Since, Behind: z.Behind, Note: z.Note}
+		c := exchange.Cell{Name: z.Name, State: string(z.State), Serial: z.Serial, Primary: z.Primary, Since: z.Since, Behind: z.Behind, Note: z.Note}
+		s.mu.Lock()
+		_, desired := s.desired.Zones[z.Name]
+		if desired {
+			c = s.overlay(c)
+		}
+		s.mu.Unlock()
+		if desired {
+			seen[z.Name] = true
+			give(c)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make(map[name.Name]exchange.Cell, len(s.desired.Zones))
 	for n := range s.desired.Zones {
-		c, ok := seen[n]
-		if !ok {
-			c = exchange.Cell{Name: n, State: string(watch.Missing)}
+		if !seen[n] {
+			give(s.overlay(exchange.Cell{Name: n, State: string(watch.Missing)}))
 		}
-		if s.conflicts[n] {
-			c.State, c.Note = string(watch.Conflict), "the server has a zone of this name that kaname did not make; kaname zone adopt "+n.Bare()
-		} else if note, ok := s.notes[n]; ok {
-			c.Note, c.Since = note.text, note.since
-		}
-		out[n] = c
 	}
 	for n, z := range s.have {
 		if _, ok := s.desired.Zones[n]; ok || !z.Owned {
@@ -113,7 +119,16 @@ func (s *Site) cells() map[name.Name]exchange.Cell {
 		if s.heldOps[n] {
 			c.State, c.Note = string(watch.Held), "its removal is held: "+s.o.Name+" would lose too many zones at once"
 		}
-		out[n] = c
+		give(c)
 	}
-	return out
+}
+
+// overlay adds to what is seen of a desired zone what passes have found. s.mu is held.
+func (s *Site) overlay(c exchange.Cell) exchange.Cell {
+	if s.conflicts[c.Name] {
+		c.State, c.Note = string(watch.Conflict), "the server has a zone of this name that kaname did not make; kaname zone adopt "+c.Name.Bare()
+	} else if note, ok := s.notes[c.Name]; ok {
+		c.Note, c.Since = note.text, note.since
+	}
+	return c
 }

@@ -9,6 +9,7 @@ package site
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -56,6 +57,7 @@ const (
 type Site struct {
 	o       Options
 	watcher *watch.Watcher
+	seed    maphash.Seed
 	looks   chan look
 	dirty   chan struct{} // something is desired differently
 
@@ -101,7 +103,7 @@ type lookResult struct {
 // New returns a site; Run works it.
 func New(o Options) (*Site, error) {
 	s := &Site{
-		o: o, looks: make(chan look, 1), dirty: make(chan struct{}, 1), touched: map[name.Name]bool{},
+		o: o, seed: maphash.MakeSeed(), looks: make(chan look, 1), dirty: make(chan struct{}, 1), touched: map[name.Name]bool{},
 		notes: map[name.Name]note{}, conflicts: map[name.Name]bool{}, heldOps: map[name.Name]bool{}, kicked: map[name.Name]kicked{},
 	}
 	d, err := loadDesired(o.Root)
