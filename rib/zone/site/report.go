@@ -90,7 +90,7 @@ func (s *Site) observe(told map[name.Name]uint64, full bool) (in exchange.Observ
 // cells gives the state of every zone that is desired here, or that is here though it
 // is not and ours.
 func (s *Site) cells(give func(exchange.Cell)) {
-	seen := make(map[name.Name]bool, len(s.have))
+	seen := map[name.Name]bool{}
 	for z := range s.watcher.Snapshot() {
 		c := exchange.Cell{Name: z.Name, State: string(z.State), Serial: z.Serial, Primary: z.Primary, Since: z.Since, Behind: z.Behind, Note: z.Note}
 		s.mu.Lock()
