@@ -256,14 +256,22 @@ func (k *call) takeOut(ctx context.Context, list []work) {
 	}
 }
 
-// replace drops a zone and adds it again.
+// replace drops a zone and adds it again, when named has written down that it is gone:
+// else it may write that after the addition, and the zone is lost at its next start.
 func (k *call) replace(ctx context.Context, w work) error {
 	add, err := rndc.AddZone(w.name, k.d.view, w.block)
 	if err != nil {
 		return err
 	}
-	if err := k.do(ctx, rndc.DropZone(w.name, k.d.view)); err != nil && !is(err, "not found") {
+	before := named.StampOf(k.v.AddedPath())
+	err = k.do(ctx, rndc.DropZone(w.name, k.d.view))
+	if err != nil && !is(err, "not found") {
 		return err
+	}
+	if err == nil && w.have.where == inAdded && !k.written(ctx, before) {
+		if k.unwritten(ctx, []work{w}); k.errs[w.at] != nil {
+			return k.errs[w.at]
+		}
 	}
 	until := time.Now().Add(settleTime)
 	for {
@@ -276,6 +284,22 @@ func (k *call) replace(ctx context.Context, w work) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
+}
+
+// written waits a moment until named's file of added zones is another than it was, and
+// reports whether it is.
+func (k *call) written(ctx context.Context, before named.Stamp) bool {
+	for range 25 {
+		if named.StampOf(k.v.AddedPath()) != before {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	return false
 }
 
 // carry gives the new file of a zone the contents of the old one, so that named

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"kaname.dev/kaname/rib/zone/control/rndc"
+	"kaname.dev/kaname/rib/zone/control/rndc/named"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/server"
 )
@@ -16,7 +18,7 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 	if err != nil {
 		return same(len(zones), err)
 	}
-	all, err := d.survey(ctx)
+	all, err := d.surveyOf(ctx, zones)
 	if err != nil {
 		return same(len(zones), err)
 	}
@@ -51,12 +53,34 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 		}
 	}
 	k.settle(ctx, each) // a reconfig before named has let them go would keep them
+	k.unwritten(ctx, each)
 	k.eraseAll(each)    // -clean leaves some
 	k.forget(ctx, file, bulk)
 	if bulk {
 		k.settle(ctx, file)
 	}
 	return k.errs
+}
+
+// surveyOf is survey, again while one of the zones runs without a configuration: another
+// driver may be removing it just now. A zone of a catalog stays so.
+func (d *driver) surveyOf(ctx context.Context, zones []server.Removal) (map[name.Name]*held, error) {
+	for try := 1; ; try++ {
+		all, err := d.survey(ctx)
+		if err != nil || try == 5 {
+			return all, err
+		}
+		if !slices.ContainsFunc(zones, func(r server.Removal) bool {
+			h := all[r.Name]
+			return h != nil && h.where == inNothing && h.conf.File == ""
+		}) {
+			return all, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // settleTime is how long named may take to let go of zones that it was told to
@@ -95,6 +119,42 @@ func (k *call) settle(ctx context.Context, list []work) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// unwritten waits until named's file of added zones has none of the removed ones. named
+// has the zone no more some time before: in between, a reconfig or a restart brings it
+// back.
+func (k *call) unwritten(ctx context.Context, list []work) {
+	for until := time.Now().Add(settleTime); ; {
+		zones, err := k.d.readAdded(ctx, k.v)
+		if errors.Is(err, named.ErrUnread) {
+			return
+		}
+		written := map[name.Name]bool{}
+		for _, z := range zones {
+			written[z.Name] = true
+		}
+		var left []work
+		for _, w := range list {
+			if k.errs[w.at] == nil && w.have.where == inAdded && (err != nil || written[w.name]) {
+				left = append(left, w)
+			}
+		}
+		switch {
+		case len(left) == 0:
+			return
+		case err != nil:
+			k.fail(left, err)
+			return
+		case time.Now().After(until):
+			k.fail(left, errors.New("named has removed the zone and not written that down; it is removed again"))
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
