@@ -61,7 +61,7 @@ func asSupermaster(n int) func(*bed) string {
 		for _, z := range append(named("super", n), named("late", 3)...) {
 			ours = append(ours, fmt.Sprintf("%q", "ns2."+z))
 		}
-		return fmt.Sprintf("    - {name: notified, kind: notify, address: %q, key_file: \"\", names: [%s], allow_from: [127.0.0.1]}\n", b.primaries[0].Address, strings.Join(ours, ", "))
+		return fmt.Sprintf("    - {name: notified, kind: notify, address: %q, names: [%s], allow_from: [127.0.0.1]}\n", b.primaries[0].Address, strings.Join(ours, ", "))
 	}
 }
 
@@ -192,6 +192,9 @@ func TestAdoptionFromSupermaster(t *testing.T) {
 	if accounts := super.Secondary.SQL("SELECT DISTINCT account FROM domains;"); strings.TrimSpace(accounts) != "super" {
 		t.Errorf("before adoption the zones are of %q", accounts)
 	}
+	var needs struct{ Notes, Problems []string }
+	b.cli(&needs, "zone", "setup", "ns1/pdns", "--yes")
+	t.Logf("setup says %q, problems %q", needs.Notes, needs.Problems)
 	stop := lost(t, super, zones)
 	for i, z := range zones {
 		b.cli(nil, "zone", "adopt", z, "--yes")
@@ -208,8 +211,21 @@ func TestAdoptionFromSupermaster(t *testing.T) {
 	if n := stop(); n > 0 {
 		t.Errorf("the secondary did not serve a zone %d times while it was adopted", n)
 	}
+	super.Secondary.SQL("DELETE FROM supermasters;") // the last step
+	super.Create("after.test")
+	if account := super.Secondary.SQL("SELECT account FROM domains WHERE name='after.test';"); !strings.HasPrefix(account, "kaname") {
+		t.Errorf("a new zone is of %q", account)
+	}
+	b.ns.end(syscall.SIGTERM) // the way back: they stay
+	super.Inside(func() { super.Secondary.Stop(); super.Secondary.Start() })
+	super.Inside(func() {
+		if n := unserved(super.Secondary, append(slices.Clone(zones), "after.test")); n > 0 {
+			t.Errorf("without kaname %d zones are not served", n)
+		}
+	})
+	b.ns.startIn(super.Namespace)
 	began := time.Now()
-	if super.Remove(zones[0], 5*time.Second) {
+	if super.Remove(zones[0], 20*time.Second) {
 		t.Errorf("a zone that was adopted and then removed at the primary is served on; status %s", b.status(zones[0]))
 	}
 	t.Logf("%d zones of supermaster adopted without a question unanswered; one is removed %s after the primary's removal", len(zones), time.Since(began).Round(time.Millisecond))
