@@ -112,6 +112,9 @@ func (r *reign) origin(ctx context.Context, host string, in *exchange.Reported) 
 	fresh := sourceDoc{Name: in.Source, Host: host, Kind: in.Kind, View: in.View, Group: in.Group, Catalog: in.Catalog, Primary: in.Primary}
 	if o == nil {
 		doc, err := sourceDocs(r.k.o.Plane).Create(ctx, in.Source, fresh)
+		if fault.Is(err, fault.KindExists) { // an earlier report made it, and was not told so in time
+			doc, err = sourceDocs(r.k.o.Plane).Get(ctx, in.Source)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -131,6 +134,7 @@ func (r *reign) origin(ctx context.Context, host string, in *exchange.Reported) 
 	moved.Host, moved.Kind, moved.View, moved.Group, moved.Catalog, moved.Primary = host, in.Kind, in.View, in.Group, in.Catalog, in.Primary
 	doc, err := sourceDocs(r.k.o.Plane).Swap(ctx, plane.Doc[sourceDoc]{Key: in.Source, Value: moved, Revision: o.doc.Revision})
 	if err != nil {
+		r.fail(err) // it may have been written all the same: read all again
 		return nil, err
 	}
 	r.mu.Lock()
