@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,10 +68,13 @@ func node(t testing.TB, o plane.Options) rib.Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var transports []*http.Transport
+	var mu sync.Mutex // guards clients
+	clients := map[string]*http.Client{}
 	t.Cleanup(func() {
-		for _, tr := range transports {
-			tr.CloseIdleConnections()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range clients {
+			c.CloseIdleConnections()
 		}
 		_ = srv.Close()
 		<-done
@@ -80,11 +84,14 @@ func node(t testing.TB, o plane.Options) rib.Node {
 		Host: o.Host, Labels: o.Labels, Plane: p, Dir: dir, Root: root, Peers: mux, Metrics: prometheus.NewRegistry(),
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("host", o.Host),
 		PeerClient: func(host string) *http.Client {
-			conf := client.Clone()
-			conf.ServerName = host
-			tr := &http.Transport{TLSClientConfig: conf}
-			transports = append(transports, tr)
-			return &http.Client{Transport: tr}
+			mu.Lock()
+			defer mu.Unlock()
+			if clients[host] == nil {
+				conf := client.Clone()
+				conf.ServerName = host
+				clients[host] = &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}
+			}
+			return clients[host]
 		},
 	}
 }
