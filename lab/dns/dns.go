@@ -271,6 +271,7 @@ func (s *Server) SOA(zone string) (serial uint32, rcode int, ok bool) {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
 	m.RecursionDesired = false
+	m.SetEdns0(1232, false) // the name may stand three times in the answer
 	c := dns.Client{Timeout: time.Second}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
