@@ -2,6 +2,7 @@ package watch
 
 import (
 	"container/heap"
+	"math"
 	"time"
 
 	"kaname.dev/kaname/rib/zone/name"
@@ -40,7 +41,11 @@ const (
 // zones are added at once, the server has better things to do than to answer us.
 const chaseRate = 400
 
-// next lays the next question down; n is how many chases there are.
+// youth is how long a chase is among those that have just begun: these share the rate
+// with each other, so that one more zone is seen at once where many are ill.
+const youth = 5 * time.Second
+
+// next lays the next question down; n is how many chases share the rate.
 func (c *chase) next(now time.Time, n int) {
 	most := chaseMost
 	if now.Sub(c.from) > chaseLong {
@@ -58,6 +63,22 @@ func (c *chase) next(now time.Time, n int) {
 type chases struct {
 	by  map[name.Name]*chase
 	due chaseHeap
+
+	young float64 // about how many began lately, as of since
+	since time.Time
+}
+
+// share returns how many chases share the rate with c.
+func (s *chases) share(c *chase, now time.Time) int {
+	if now.Sub(c.from) >= youth {
+		return len(s.by)
+	}
+	return min(int(s.lately(now)), len(s.by))
+}
+
+// lately returns about how many chases began within youth.
+func (s *chases) lately(now time.Time) float64 {
+	return s.young * math.Exp(-now.Sub(s.since).Seconds()/youth.Seconds())
 }
 
 // start begins a chase, the first question after a time; one for the same reason goes on
@@ -74,6 +95,7 @@ func (s *chases) start(n name.Name, why reason, told bool, now time.Time, after 
 	if why == behind {
 		c.wait = 10 * chaseFirst
 	}
+	s.young, s.since = s.lately(now)+1, now
 	s.by[n] = c
 	heap.Push(&s.due, c)
 }
@@ -81,7 +103,7 @@ func (s *chases) start(n name.Name, why reason, told bool, now time.Time, after 
 // later asks again after the chase's interval.
 func (s *chases) later(c *chase, now time.Time) {
 	if c.place < 0 {
-		c.next(now, len(s.by))
+		c.next(now, s.share(c, now))
 		heap.Push(&s.due, c)
 	}
 }
