@@ -198,6 +198,10 @@ func (s *Server) end(sig syscall.Signal) {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-gone
 	}
+	// Its children hold the ports until they are gone, too.
+	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(-cmd.Process.Pid, 0) == nil && time.Now().Before(deadline); {
+		<-time.After(5 * time.Millisecond)
+	}
 }
 
 // Signal sends a signal to the server's process group: SIGSTOP pauses it.
