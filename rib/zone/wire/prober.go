@@ -153,6 +153,11 @@ func (s *sweep) until(now time.Time) time.Time {
 	return s.queue[0].until
 }
 
+// optRecord is an OPT record (RFC 6891) that allows answers of 1232 octets: the SOA
+// record of a zone with a long name, which PowerDNS writes out three times, is longer
+// than the 512 octets that are allowed without it.
+const optRecord = "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+
 func (s *sweep) send(p *probe, now time.Time) {
 	id := dns.Id()
 	for s.open[id] != nil {
@@ -162,11 +167,12 @@ func (s *sweep) send(p *probe, now time.Time) {
 	s.open[id] = p
 	s.queue = append(s.queue, p)
 	s.sent++
-	m := make([]byte, 12, 12+256+4)
+	m := make([]byte, 12, 12+256+4+len(optRecord))
 	binary.BigEndian.PutUint16(m, id)
-	m[5] = 1 // one question
+	m[5], m[11] = 1, 1 // one question, one additional record
 	m = append(m, p.zone.Wire()...)
 	m = append(m, 0, byte(dns.TypeSOA), 0, dns.ClassINET)
+	m = append(m, optRecord...)
 	_, _ = s.conn.Write(m) // an error is as good as a lost question
 }
 

@@ -54,7 +54,7 @@ func (d *driver) Remove(ctx context.Context, zones []server.Removal) []error {
 	}
 	k.settle(ctx, each) // a reconfig before named has let them go would keep them
 	k.unwritten(ctx, each)
-	k.eraseAll(each)    // -clean leaves some
+	k.eraseAll(each) // -clean leaves some
 	k.forget(ctx, file, bulk)
 	if bulk {
 		k.settle(ctx, file)

@@ -52,7 +52,7 @@ func TestConform(t *testing.T) {
 		return d
 	}
 	servertest.Conform(t, servertest.Bench{
-		Server: s, Primary: p, Kind: kind, Blind: true,
+		Server: s, Primary: p, Kind: kind, Blind: true, Brief: true,
 		Open:        func(testing.TB, string) server.Driver { return open(s.Dir) },
 		Unreachable: func(t testing.TB) server.Driver { return open(t.TempDir()) },
 		Cannot:      slices.DeleteFunc(servertest.HardNames(t), func(n name.Name) bool { return n.Plain() && len(n) <= 150 && n != name.Root }),

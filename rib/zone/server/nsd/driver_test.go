@@ -87,10 +87,10 @@ func TestTLS(t *testing.T) {
 	certs, lines := dns.NSDCertificates(t, control)
 	other, _ := dns.NSDCertificates(t, control)
 	p, s := bed(t, dns.Options{Extra: lines})
-	p.AddZones(many("z%d.test", 400)...)
+	p.AddZones(many("z%d.test", 150)...)
 	d := open(t, s, server.Options{Control: control.String(), CertDir: certs})
-	serve(t, d, s, additions(template(p), many("z%d.test", 400)...), time.Second)
-	if list, err := d.List(t.Context()); err != nil || len(list) != 400 {
+	serve(t, d, s, additions(template(p), many("z%d.test", 150)...), time.Second)
+	if list, err := d.List(t.Context()); err != nil || len(list) != 150 {
 		t.Errorf("List: %d, %v", len(list), err)
 	}
 	mixed := t.TempDir() // nsd's certificate is right, ours is not
@@ -144,7 +144,7 @@ func TestCrash(t *testing.T) {
 // TestKilledWhileAdding ends nsd in the middle of additions.
 func TestKilledWhileAdding(t *testing.T) {
 	p, s := bed(t, dns.Options{})
-	zones := many("z%d.test", 1000)
+	zones := many("z%d.test", 300)
 	p.AddZones(zones...)
 	d := open(t, s, server.Options{})
 	list := additions(template(p), zones...)
@@ -157,7 +157,7 @@ func TestKilledWhileAdding(t *testing.T) {
 	go func() { done <- d.Add(t.Context(), list) }()
 	lab.Eventually(t, "nsd is adding", func() bool {
 		text, _ := os.ReadFile(filepath.Join(s.Dir, "zone.list"))
-		return strings.Count(string(text), "\n") > 100
+		return strings.Count(string(text), "\n") > 30
 	})
 	s.Kill()
 	errs := <-done

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"kaname.dev/kaname/lab"
 	labdns "kaname.dev/kaname/lab/dns"
 	"kaname.dev/kaname/rib/zone/server"
+	"kaname.dev/kaname/rib/zone/server/servertest"
 )
 
 // TestBulk measures how long many zones take from their addition to the last one's
@@ -22,10 +21,7 @@ func TestBulk(t *testing.T) {
 	if !lab.Soak() {
 		t.Skip("make soak runs it")
 	}
-	count := 10000
-	if n, err := strconv.Atoi(os.Getenv("KANAME_BULK")); err == nil { //nolint:forbidigo // a smaller run by hand
-		count = n
-	}
+	count := servertest.BulkSize()
 	zones := make([]string, count)
 	for i := range zones {
 		zones[i] = fmt.Sprintf("z%d.test", i)

@@ -30,7 +30,7 @@ func (s *suite) stock(t *testing.T) {
 
 // bulkNames are many zones.
 func bulkNames() []name.Name {
-	list := make([]name.Name, 300)
+	list := make([]name.Name, 150)
 	for i := range list {
 		list[i] = name.Name(fmt.Sprintf("bulk%03d.test.", i))
 	}
