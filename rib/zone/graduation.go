@@ -78,7 +78,7 @@ func (r *service) graduating() []action.Action {
 			action.WithExample("kaname zone graduate all.conf --for knot --old 192.0.2.1:53 --new 192.0.2.2:53 --name tokyo", "begin a move, or bring it up to date")),
 		action.New("zone target", "Write the configuration of the new server for the zones of a named.conf", action.Destroys, r.target,
 			action.InJapanese("named.conf のゾーンについて、新しいサーバーの設定を書き出す"),
-			action.WithPlan(r.planTarget),
+			action.WithPlan(r.planTarget), action.Unasked(),
 			action.WithLong("Without --write the files are printed, the secrets of keys replaced by SECRET. With it they are written on the core, with secrets, readable by their owner only; nothing that stands there is written over. What the files hold is to be included by the server's main file, or run once."),
 			action.WithExample("kaname zone target all.conf --for nsd", "to read"),
 			action.WithExample("kaname zone target all.conf --for knot --write /root/knot", "with the secrets, into files on the core")),

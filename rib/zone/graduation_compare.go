@@ -254,6 +254,9 @@ func (t *teller) difference(d compare.Difference) {
 		t.missing[d.Zone] = true
 	}
 	d.Old, d.New = d.Old[:min(len(d.Old), maxAnswer)], d.New[:min(len(d.New), maxAnswer)]
+	if d.Kind == compare.KindRecord {
+		d.What += ": " + strings.Join(strings.Fields(d.Old+d.New), " ") // one of them is empty
+	}
 	if len(t.last) < maxLast {
 		t.last = append(t.last, d)
 	}
@@ -289,6 +292,7 @@ func (r *service) count(ctx context.Context, run *action.Run, id string, step fl
 			note = "not counted in graduation " + id + ": single zones without a difference"
 			return nil
 		case g.State == flow.Imported && len(t.missing) > 0:
+			g.Last = t.last
 			note = fmt.Sprintf("not counted in graduation %s: the new server does not serve %d of %d zones yet", id, len(t.missing), g.Zones)
 			return nil
 		case g.State == flow.Imported && step.Complete:

@@ -9,7 +9,6 @@ import (
 
 	"kaname.dev/kaname/rib/zone/graduate"
 	"kaname.dev/kaname/rib/zone/graduate/compare"
-	"kaname.dev/kaname/rib/zone/name"
 )
 
 // fewZones is how many zones are printed for people; -o json has more.
@@ -189,21 +188,22 @@ func (o graduationOut) String() string {
 	return p.Builder.String()
 }
 
-// differences writes the first difference of each zone with both answers, the others
-// in one line.
+// differences writes the first difference of each zone and kind with both answers, the
+// others in one line.
 func (p *page) differences(list []compare.Difference) {
 	if len(list) == 0 {
 		return
 	}
 	p.linef("\ndifferences of the last comparison:")
-	seen := map[name.Name]bool{}
+	seen := map[string]bool{}
 	for i := range list {
 		d := &list[i]
 		p.linef("  %s: %s: %s: %s", d.Zone.Unicode(), d.Kind, d.Question, d.What)
-		if seen[d.Zone] {
+		first := d.Kind + " " + string(d.Zone)
+		if seen[first] || d.Kind == compare.KindRecord {
 			continue
 		}
-		seen[d.Zone] = true
+		seen[first] = true
 		for _, side := range []struct{ which, text string }{{"old", d.Old}, {"new", d.New}} {
 			text := strings.TrimSpace(side.text)
 			if text == "" {

@@ -155,6 +155,8 @@ func (g Graduation) enough() (bool, string) {
 	case g.GreenRuns == 0:
 		last := g.Runs[len(g.Runs)-1]
 		switch {
+		case last.Green(g.Zones): // the count was begun anew
+			return false, "nothing was compared since clients were sent back; run: kaname zone compare --name " + g.ID
 		case last.Differences == 0 && last.Weak > 0:
 			return false, fmt.Sprintf("the names of %d zones could only be guessed; allow a transfer or give their zone files", last.Weak)
 		case last.Differences == 0:

@@ -57,6 +57,9 @@ func TestWholeWay(t *testing.T) {
 	if err != nil || back.State != Shadow || back.GreenRuns != 0 || back.Rollbacks != 1 {
 		t.Errorf("rolled back: %+v, %v", back, err)
 	}
+	if ok, why := back.Ready(at(27)); ok || !strings.Contains(why, "since clients were sent back") {
+		t.Errorf("ready %t after the rollback: %s", ok, why)
+	}
 	if g, err = g.Released(at(99), "me"); err != nil || g.State != Released {
 		t.Fatalf("%s, %v", g.State, err)
 	}
