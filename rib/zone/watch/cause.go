@@ -98,8 +98,12 @@ func (w *Watcher) explain(n name.Name, text string) {
 	w.causes[n] = cause{text, time.Now()}
 }
 
-// errEnough ends a transfer of which the beginning was to be seen.
+// errEnough ends a transfer of which enough was seen.
 var errEnough = errors.New("enough")
+
+// enough is how many records of a transfer are looked at: a small zone wholly, so that
+// one that breaks off in its middle is found.
+const enough = 2000
 
 // diagnose asks a primary for a zone as the server would, and says what comes between.
 func diagnose(ctx context.Context, p wire.Peer, n name.Name) string {
@@ -108,7 +112,13 @@ func diagnose(ctx context.Context, p wire.Peer, n name.Name) string {
 	if err != nil {
 		return remedy(p, "the primary "+p.Address.String(), err)
 	}
-	err = c.Transfer(ctx, p, n, func(dns.RR) error { return errEnough })
+	records := 0
+	err = c.Transfer(ctx, p, n, func(dns.RR) error {
+		if records++; records > enough {
+			return errEnough
+		}
+		return nil
+	})
 	if err == nil || errors.Is(err, errEnough) {
 		with := "without a key"
 		if p.Key != nil {
