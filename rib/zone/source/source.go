@@ -29,6 +29,9 @@ type Report struct {
 	Full    *List  `json:"full,omitempty"`
 	Delta   *Delta `json:"delta,omitempty"`
 	Trouble string `json:"trouble,omitempty"` // the set is unknown now, and why; what to do
+	// Notes come with Full: what somebody should look at though the set is known, such as
+	// a zone file that cannot be read. They replace those of the report before.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // List is the whole set.

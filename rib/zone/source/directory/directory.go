@@ -26,12 +26,13 @@ type times struct {
 	poll time.Duration // the files' times are looked at so often
 	full time.Duration // the whole set is told so often
 	rest time.Duration // a file that vanished is gone when it did not come back for so long
+	note time.Duration // a file that cannot be read for so long is told of
 }
 
 // An editor that saves renames the old file away and the new one in: a zone is not gone
 // in between.
 func usual() times {
-	return times{poll: 300 * time.Millisecond, full: time.Minute, rest: 600 * time.Millisecond}
+	return times{poll: 300 * time.Millisecond, full: time.Minute, rest: 600 * time.Millisecond, note: again}
 }
 
 // Source is the source.
@@ -100,6 +101,8 @@ type run struct {
 	zones    map[name.Name]source.Member // as told, or to be told
 	told     time.Time                   // when the whole set, or trouble, was told; zero: it is to be told now
 	trouble  string
+	fresh    bool     // the notes changed
+	clashes  []string // what is wrong with files that can be read
 }
 
 // round looks at the directory once, and tells what is new.
@@ -116,16 +119,17 @@ func (r *run) round(ctx context.Context, now time.Time) {
 		r.trouble, r.told = "", time.Time{}
 	}
 	due := now.Sub(r.told) >= r.times.full
-	if !changed && !due {
+	if !changed && !due && !r.fresh {
 		return
 	}
 	next := r.members()
+	due, r.fresh = due || r.fresh, false
 	delta := r.difference(next)
 	r.zones = next
 	switch {
 	case due:
 		r.told = now
-		err = r.tell(ctx, source.Report{Full: &source.List{Members: sorted(next)}})
+		err = r.tell(ctx, source.Report{Full: &source.List{Members: sorted(next)}, Notes: r.notes()})
 	case len(delta.Add)+len(delta.Remove) > 0:
 		err = r.tell(ctx, source.Report{Delta: &delta})
 	}
@@ -149,12 +153,18 @@ func (r *run) fail(ctx context.Context, now time.Time, err error) {
 func (r *run) members() map[name.Name]source.Member {
 	next := make(map[name.Name]source.Member, len(r.files))
 	first := make(map[name.Name]*file, len(r.files))
+	before := r.clashes
+	r.clashes = nil
+	defer func() {
+		slices.Sort(r.clashes)
+		r.fresh = r.fresh || !slices.Equal(before, r.clashes)
+	}()
 	for _, f := range r.files {
 		if f.zone == "" {
 			continue
 		}
 		if !r.may(f.zone) {
-			r.complain(f, fmt.Errorf("its zone %s is not among those that the source may have; see allow", f.zone.Bare()))
+			r.clash(f, fmt.Errorf("its zone %s is not among those that the source may have; see allow", f.zone.Bare()))
 			continue
 		}
 		loser := first[f.zone]
@@ -165,7 +175,7 @@ func (r *run) members() map[name.Name]source.Member {
 			loser = f
 		}
 		if loser != nil {
-			r.complain(loser, fmt.Errorf("it has the zone %s, as %s has, which counts; remove one of them", f.zone.Bare(), first[f.zone].path))
+			r.clash(loser, fmt.Errorf("it has the zone %s, as %s has, which counts; remove one of them", f.zone.Bare(), first[f.zone].path))
 		}
 	}
 	return next
@@ -185,6 +195,30 @@ func (r *run) complain(f *file, err error) {
 		f.wrong = err.Error()
 		r.log.Warn("zone file is not taken as it is", "source", r.o.Name, "file", f.path, "why", err)
 	}
+}
+
+// clash is complain for a file that can be read.
+func (r *run) clash(f *file, err error) {
+	r.complain(f, err)
+	r.clashes = append(r.clashes, f.path+": "+err.Error())
+}
+
+// maxNotes is how many files are told of.
+const maxNotes = 10
+
+// notes are what somebody should look at.
+func (r *run) notes() []string {
+	all := slices.Clone(r.clashes)
+	for _, f := range r.files {
+		if f.noted {
+			all = append(all, f.path+": "+f.wrong)
+		}
+	}
+	slices.Sort(all)
+	if n := len(all) - maxNotes; n > 0 {
+		all = append(all[:maxNotes], fmt.Sprintf("and %d more files", n))
+	}
+	return all
 }
 
 // difference returns what is new in next.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type keeper struct {
 	mu      sync.Mutex
 	zones   map[name.Name]string // groups
 	trouble string
+	notes   []string
 	reports int
 	fulls   int
 	fails   bool
@@ -41,6 +43,7 @@ func (k *keeper) tell(_ context.Context, r source.Report) error {
 	k.trouble = r.Trouble
 	if r.Full != nil {
 		k.fulls++
+		k.notes = r.Notes
 		k.zones = map[name.Name]string{}
 		for _, m := range r.Full.Members {
 			k.zones[m.Name] = m.Group
@@ -216,6 +219,27 @@ func TestADirectoryThatVanishesIsTrouble(t *testing.T) {
 	if len(k.names()) != 2 {
 		t.Errorf("after that there are %v", k.names())
 	}
+}
+
+func TestWhatIsWrongIsTold(t *testing.T) {
+	dir := t.TempDir()
+	broken, twice := filepath.Join(dir, "a.test.zone"), filepath.Join(dir, "c.zone")
+	write(t, broken, "@ SO")
+	write(t, filepath.Join(dir, "b.test.zone"), contents)
+	k := start(t, dir, soon)
+	noted := func(files ...string) func() bool {
+		return k.get(func(k *keeper) bool {
+			return slices.EqualFunc(k.notes, files, strings.HasPrefix)
+		})
+	}
+	lab.Eventually(t, "the broken file is told", noted(broken))
+	write(t, twice, "$ORIGIN b.test.\n"+contents)
+	lab.Eventually(t, "so is a zone that is there twice", noted(broken, twice))
+	write(t, broken, contents)
+	lab.Eventually(t, "the mended one is not told any more", noted(twice))
+	must(t, os.Remove(twice))
+	lab.Eventually(t, "nothing is wrong", noted())
+	lab.Eventually(t, "both are there", k.is("a.test.", "b.test."))
 }
 
 func TestWhatIsNotTakenIsToldAgain(t *testing.T) {

@@ -20,6 +20,8 @@ type file struct {
 	group string
 	zone  name.Name // empty when it was never one
 	wrong string    // what is wrong with it now
+	since time.Time // since when it cannot be read
+	noted bool      // that is among the notes
 	info  fs.FileInfo
 	retry time.Time // when it is read again though it did not change; zero when it was read
 	gone  time.Time // since when it is not there; zero when it is
@@ -179,11 +181,18 @@ func (r *run) look(path, group string, info fs.FileInfo, now time.Time) (changed
 	f.info = info
 	zone, err := readZone(path)
 	if err != nil {
+		if f.retry.IsZero() {
+			f.since = now
+		}
 		f.retry = now.Add(again)
 		r.complain(f, fmt.Errorf("%w; what it was is kept", err))
+		if !f.noted && now.Sub(f.since) >= r.times.note { // people save half files, and soon whole ones
+			f.noted, r.fresh = true, true
+		}
 		return false
 	}
-	f.wrong, f.zone, f.retry = "", zone, time.Time{}
+	r.fresh = r.fresh || f.noted
+	f.wrong, f.zone, f.retry, f.noted = "", zone, time.Time{}, false
 	return true
 }
 
@@ -196,7 +205,7 @@ func (p *pass) vanished() (changed bool) {
 			f.gone = p.now
 		case p.now.Sub(f.gone) >= p.times.rest:
 			delete(p.files, path)
-			changed = true
+			changed, p.fresh = true, p.fresh || f.noted
 		}
 	}
 	return changed
