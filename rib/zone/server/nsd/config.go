@@ -15,6 +15,7 @@ type settings struct {
 	keys     map[string]bool   // names of TSIG keys
 	includes []string          // what include: names, patterns too
 	files    map[string]string // zonefile of patterns, by name
+	control  bool              // remote-control: control-enable
 	pattern  string            // that is read now
 }
 
@@ -67,6 +68,8 @@ func (c *settings) note(section, key, value string) {
 	switch {
 	case section == "server":
 		c.server[key] = value
+	case section == "remote-control" && key == "control-enable":
+		c.control = value == "yes"
 	case section == "key" && key == "name":
 		c.keys[strings.ToLower(strings.TrimSuffix(value, "."))] = true
 	case section == "pattern" && key == "name":
