@@ -137,10 +137,9 @@ func (c *Client) try(ctx context.Context, cmd Command) (string, error) {
 
 // connect dials and takes the nonce of a first exchange.
 func (c *Client) connect(ctx context.Context) error {
-	d := net.Dialer{Timeout: connectTimeout}
-	conn, err := d.DialContext(ctx, "tcp", c.address)
+	conn, err := c.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConnect, err)
+		return err
 	}
 	c.conn, c.nonce = conn, ""
 	c.opened++
@@ -154,9 +153,23 @@ func (c *Client) connect(ctx context.Context) error {
 	}
 	c.drop()
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "connection reset") {
+		again, gone := c.dial(ctx)
+		if gone != nil {
+			return gone // named ended in the middle of it
+		}
+		_ = again.Close()
 		return fmt.Errorf("%w: it closed the connection at the first message: the key or its algorithm differs, the address is not in its controls, or the clocks differ by more than 5 minutes", ErrAuth)
 	}
 	return err
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	d := net.Dialer{Timeout: connectTimeout}
+	conn, err := d.DialContext(ctx, "tcp", c.address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
+	}
+	return conn, nil
 }
 
 func (c *Client) drop() {
