@@ -140,12 +140,12 @@ func bare(lists ...[]name.Name) []string {
 // shell runs kaname zone in a shell, each name quoted as people do.
 func (b *bed) shell(verb string, names []string, flags ...string) {
 	b.t.Helper()
-	line := bin + " zone " + verb + " " + strings.Join(flags, " ") + " --"
+	words := append([]string{bin, "zone", verb}, append(flags, "--")...)
 	for _, n := range names {
-		line += " '" + strings.ReplaceAll(n, "'", `'\''`) + "'"
+		words = append(words, "'"+strings.ReplaceAll(n, "'", `'\''`)+"'")
 	}
 	c := b.command()
-	c.Path, c.Args = "/bin/sh", []string{"sh", "-c", line}
+	c.Path, c.Args = "/bin/sh", []string{"sh", "-c", strings.Join(words, " ")}
 	if out, err := c.CombinedOutput(); err != nil {
 		b.t.Fatalf("zone %s: %v: %s", verb, err, out)
 	}

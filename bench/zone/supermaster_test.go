@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -206,7 +207,7 @@ func TestAdoptionFromSupermaster(t *testing.T) {
 		return strings.TrimSpace(super.Secondary.SQL("SELECT count(*) FROM domains WHERE account LIKE 'kaname%';"))
 	}
 	b.until("all are served, and ours", 30*time.Second, func() bool {
-		return strings.Count(b.statusAll(), `"serving"`) == len(zones) && ours() == fmt.Sprint(len(zones))
+		return strings.Count(b.statusAll(), `"serving"`) == len(zones) && ours() == strconv.Itoa(len(zones))
 	})
 	if n := stop(); n > 0 {
 		t.Errorf("the secondary did not serve a zone %d times while it was adopted", n)

@@ -176,7 +176,7 @@ func referral(m *dns.Msg, zone name.Name) (owner name.Name, ns []name.Name) {
 
 // first asks servers until one answers; NXDOMAIN is an answer.
 func (w *World) first(ctx context.Context, servers []netip.AddrPort, n name.Name, kind uint16) (*dns.Msg, error) {
-	last := error(fmt.Errorf("%w: no server is known", errLost))
+	last := fmt.Errorf("%w: no server is known", errLost)
 	for _, a := range servers {
 		q := new(dns.Msg)
 		q.SetQuestion(string(n), kind)
