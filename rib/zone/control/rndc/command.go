@@ -2,6 +2,7 @@ package rndc
 
 import (
 	"fmt"
+	"regexp"
 
 	"kaname.dev/kaname/rib/zone/control/rndc/conf"
 	"kaname.dev/kaname/rib/zone/name"
@@ -23,7 +24,13 @@ var (
 
 // View is a view that a command is for; the zero View leaves it to named, which
 // takes the only one.
-type View struct{ quoted string }
+type View struct {
+	quoted string
+	word   string // as it is, where that needs no quotes
+}
+
+// plainView are names of views that need no quotes.
+var plainView = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // ViewOf returns the view of that name, the zero View for "".
 func ViewOf(s string) (View, error) {
@@ -34,7 +41,11 @@ func ViewOf(s string) (View, error) {
 	if err != nil {
 		return View{}, fmt.Errorf("view: %w", err)
 	}
-	return View{q}, nil
+	v := View{quoted: q}
+	if plainView.MatchString(s) {
+		v.word = s
+	}
+	return v, nil
 }
 
 // Of returns a command about one zone. The name is written with its final dot, so
@@ -66,10 +77,17 @@ func DelZone(n name.Name, v View) Command { return of("delzone -clean", n, v) }
 func DropZone(n name.Name, v View) Command { return of("delzone", n, v) }
 
 // AddZone adds a zone with the statements of its block, which conf.Check must allow.
+// named takes no quoted view here, so the view must be plain.
 func AddZone(n name.Name, v View, block string) (Command, error) {
 	if err := conf.Check(block); err != nil {
 		return Command{}, fmt.Errorf("the statements of a zone: %w", err)
 	}
-	c := of("addzone", n, v)
-	return Command{c.text + " { " + block + " };"}, nil
+	line := of("addzone", n, View{}).text
+	switch {
+	case v.word != "":
+		line += " IN " + v.word
+	case v.quoted != "":
+		return Command{}, fmt.Errorf("rndc addzone takes no view of the name %s; give it a name of letters, digits, '-' and '_'", v.quoted)
+	}
+	return Command{line + " { " + block + " };"}, nil
 }

@@ -39,9 +39,9 @@ func Setup(s server.Setup) server.Recipe {
 		},
 		Commands: [][]string{
 			{"chown", "--reference=" + c.Directory, filepath.Dir(zones), zones},
-			{"chgrp", "bind", inside, outside},
+			{"chgrp", "--reference=" + s.Options.Config, inside, outside},
 			{"named-checkconf", s.Options.Config},
-			{"rndc", "reconfig"},
+			reconfig(s.Options),
 		},
 	}
 	include := fmt.Sprintf("at its end: include %q; include %q;", outside, zones)
@@ -55,6 +55,18 @@ func Setup(s server.Setup) server.Recipe {
 		"if named.conf sets one of the options of " + inside + " itself, take the line out of one of the two",
 	}
 	return r
+}
+
+// reconfig is the command that makes named read its configuration.
+func reconfig(o server.Options) []string {
+	command := []string{"rndc"}
+	if host, port, err := net.SplitHostPort(o.Control); err == nil {
+		command = append(command, "-s", host, "-p", port)
+	}
+	if o.KeyFile != "" {
+		command = append(command, "-k", o.KeyFile)
+	}
+	return append(command, "reconfig")
 }
 
 const insideText = `# For kaname, inside of options.

@@ -3,6 +3,7 @@ package bind
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,7 +47,11 @@ options {
 		}
 		_ = os.Chown(filepath.Join(b.second.Dir, "kaname"), 65534, 65534)
 		write(t, o.Config, fmt.Sprintf("%sinclude %q;\n};\ninclude %q;\ninclude %q;\n", base, r.Files[0].Path, r.Files[1].Path, r.Files[2].Path))
-		b.second.RNDC("reconfig")
+		for _, c := range r.Commands {
+			if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v: %s", c, err, out)
+			}
+		}
 		if info, err := b.d.Probe(t.Context()); err != nil || len(info.Problems) > 0 || info.Batch != batchFile {
 			t.Fatalf("after: %+v, %v", info, err)
 		}
