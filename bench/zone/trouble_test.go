@@ -30,7 +30,7 @@ func TestTroublesAreNamed(t *testing.T) {
 	b.cli(nil, "zone", "add", "cut.test", "--primary", bad)
 	b.cli(nil, "zone", "add", "clock.test", "badkey.test", "--group", "keyed")
 	for zone, words := range map[string]string{
-		"nothere.test": "refuses", "silent.test": "does not answer", "cut.test": "not whole", "clock.test": "clock", "badkey.test": "key",
+		"nothere.test": "refused (key", "silent.test": "does not answer", "cut.test": "cut in the middle", "clock.test": "the clock is off", "badkey.test": "the TSIG key is wrong",
 	} {
 		b.until(zone+" is explained with: "+words, time.Minute, func() bool { return strings.Count(b.status(zone), words) >= len(b.servers) })
 	}
