@@ -25,6 +25,10 @@ func Setup(s server.Setup) server.Recipe {
 	config := cmp.Or(s.Options.Config, mainConfig)
 	folder := filepath.Join(filepath.Dir(config), "pdns.d")
 	keyFile := cmp.Or(s.Options.KeyFile, defaultKey)
+	ours, sqlite := filepath.Join(folder, "kaname.conf"), ""
+	if launches(config, folder, "gsqlite3") { // another server does not know the setting, and does not start
+		sqlite = "# a transfer that ends after its zone was removed must leave no records\ngsqlite3-pragma-foreign-keys=yes\n"
+	}
 	key := ""
 	if b, err := os.ReadFile(keyFile); err == nil {
 		key = strings.TrimSpace(string(b))
@@ -39,19 +43,37 @@ func Setup(s server.Setup) server.Recipe {
 	r := server.Recipe{
 		Files: []server.File{
 			{Path: keyFile, Text: key + "\n", Mode: 0o600, Why: "the API key, for kaname's driver"},
-			{Path: filepath.Join(folder, "kaname.conf"), Text: settings(key, host, port), Mode: 0o640, Why: "the settings that kaname needs; pdns_server must be able to read it"},
+			{Path: ours, Text: settings(key, host, port) + sqlite, Mode: 0o640, Why: "the settings that kaname needs; pdns_server must be able to read it"},
 		},
+		Commands: [][]string{{"chgrp", "--reference=" + config, ours}}, // pdns_server reads both
 		Notes: []string{
 			fmt.Sprintf("%s must have include-dir=%s and no other values of these settings", config, folder),
-			"give kaname.conf to the group that pdns_server runs as: chgrp pdns " + filepath.Join(folder, "kaname.conf"),
-			"with an sqlite database, also set gsqlite3-pragma-foreign-keys=yes: without it a transfer that ends after its zone was removed leaves records that are answered; with MySQL, apply enable-foreign-keys.mysql.sql of PowerDNS",
 			"restart pdns_server after a change of the settings",
 		},
+	}
+	if sqlite == "" {
+		r.Notes = append(r.Notes, "records must go with their zone: with an sqlite database set gsqlite3-pragma-foreign-keys=yes, with MySQL apply enable-foreign-keys.mysql.sql of PowerDNS; "+
+			"else a transfer that ends after its zone was removed leaves records that are answered")
 	}
 	for _, k := range s.Keys {
 		r.Commands = append(r.Commands, []string{"pdnsutil", "--config-dir=" + filepath.Dir(config), "import-tsig-key", strings.TrimSuffix(k.Name, "."), k.Algorithm, k.Secret})
 	}
 	return r
+}
+
+// launches reports whether a configuration launches a backend.
+func launches(config, folder, backend string) bool {
+	files, _ := filepath.Glob(filepath.Join(folder, "*.conf"))
+	for _, f := range append(files, config) {
+		b, _ := os.ReadFile(f) //nolint:gosec // the server's configuration
+		for line := range strings.Lines(string(b)) {
+			what, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if strings.HasPrefix(what, "launch") && strings.Contains(value, backend) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // settings returns kaname.conf.

@@ -1,10 +1,10 @@
 package pdns
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	labdns "kaname.dev/kaname/lab/dns"
@@ -12,32 +12,34 @@ import (
 	"kaname.dev/kaname/rib/zone/wire"
 )
 
-// TestSetup puts the recipe's settings into a server, runs its commands, and asks
-// the driver whether anything is missing.
+// TestSetup applies the recipe to a server that knows nothing of kaname, and asks the
+// driver whether anything is missing.
 func TestSetup(t *testing.T) {
 	api := labdns.AddressOf(t)
-	key := filepath.Join(t.TempDir(), "api.key")
-	o := server.Options{Name: "ns4", Kind: "pdns", Control: "http://" + api.String(), KeyFile: key, Dir: t.TempDir()}
+	s := labdns.PowerDNS(t, labdns.Options{})
+	config := func(lines string) {
+		text := "launch=gsqlite3\ngsqlite3-database=" + s.Dir + "/pdns.db\nsocket-dir=" + s.Dir + "\nlocal-address=127.0.0.1\nguardian=no\ndaemon=no\ndisable-syslog=yes\nsecurity-poll-suffix=\n" + lines
+		write(t, s.Config, fmt.Sprintf("%slocal-port=%d\n", text, s.Address.Port()))
+	}
+	folder := filepath.Join(s.Dir, "pdns.d")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config("")
+	o := server.Options{Name: "ns4", Kind: "pdns", Control: "http://" + api.String(), KeyFile: filepath.Join(s.Dir, "kaname.key"), Config: s.Config, Dir: t.TempDir()}
 	keys := []wire.Key{{Name: "other.", Algorithm: "hmac-sha256", Secret: labdns.KeySecret}}
 	r := Setup(server.Setup{Options: o, Keys: keys})
 	for _, f := range r.Files {
-		if f.Path == key {
-			if err := os.WriteFile(f.Path, []byte(f.Text), os.FileMode(f.Mode)); err != nil {
-				t.Fatal(err)
-			}
-		}
+		write(t, f.Path, f.Text)
 	}
 	again := Setup(server.Setup{Options: o, Keys: keys})
 	if again.Files[1].Text != r.Files[1].Text {
 		t.Error("the recipe has another key, though there is one")
 	}
-	s := labdns.PowerDNS(t, labdns.Options{Extra: r.Files[1].Text})
+	config("include-dir=" + folder + "\n")
+	s.Kill()
+	s.Start()
 	for _, c := range r.Commands {
-		for i := range c {
-			if strings.HasPrefix(c[i], "--config-dir=") {
-				c[i] = "--config-dir=" + s.Dir
-			}
-		}
 		if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", c, err, out)
 		}
@@ -53,6 +55,15 @@ func TestSetup(t *testing.T) {
 	}
 	template := server.Template{Name: "default", Primaries: []server.Primary{{Address: api, Key: "other"}}}
 	good(t, d.Add(t.Context(), additions(template, "a.test.")))
+}
+
+// write makes a file that the server may read.
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Chown(path, 65534, 65534)
 }
 
 func TestProblems(t *testing.T) {
