@@ -74,7 +74,7 @@ func (r *service) graduating() []action.Action {
 		action.New("zone graduate", "Read a named.conf, say what another server can carry of it, and begin a move", action.Changes, r.graduate,
 			action.InJapanese("named.conf を読み、別のサーバーへ移せるものと移せないものを示し、移行を始める"),
 			action.WithLong(graduateLong),
-			action.WithExample("named-checkconf -px > all.conf; kaname zone graduate all.conf --for nsd", "only look; -px leaves the secrets out"),
+			action.WithExample("kaname zone graduate all.conf --for nsd", "only look; all.conf is the output of: named-checkconf -px"),
 			action.WithExample("kaname zone graduate all.conf --for knot --old 192.0.2.1:53 --new 192.0.2.2:53 --name tokyo", "begin a move, or bring it up to date")),
 		action.New("zone target", "Write the configuration of the new server for the zones of a named.conf", action.Destroys, r.target,
 			action.InJapanese("named.conf のゾーンについて、新しいサーバーの設定を書き出す"),
