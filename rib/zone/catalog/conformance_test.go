@@ -200,12 +200,13 @@ func noSecrets(t *testing.T) {
 	}
 }
 
-// TestConformance is the table of RFC 9432. With -v it prints it for docs/zone.md.
+// TestConformance is the table of RFC 9432, which docs/zone-rfc9432.md shows. After a
+// change: UPDATE_DOCS=1 go test ./rib/zone/catalog -run TestConformance
 func TestConformance(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("| section | level | requirement | kaname | test |\n|---|---|---|---|---|\n")
+	b.WriteString(docHead + "| Section | Level | Requirement | kaname | Test |\n|---|---|---|---|---|\n")
 	for i, r := range append(structure(), behaviour()...) {
-		tested := fmt.Sprintf("TestConformance/%02d", i+1)
+		tested := fmt.Sprintf("catalog: TestConformance/%02d", i+1)
 		switch {
 		case r.test != nil:
 			t.Run(fmt.Sprintf("%02d", i+1), r.test)
@@ -218,8 +219,21 @@ func TestConformance(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.section, r.level, r.text, r.does, tested)
 	}
-	t.Log("\n" + b.String())
+	const file = "../../../docs/zone-rfc9432.md"
+	if os.Getenv("UPDATE_DOCS") != "" { //nolint:forbidigo // writes the document instead of comparing it
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	doc, err := os.ReadFile(file)
+	if err != nil || string(doc) != b.String() {
+		t.Errorf("%s is not what the tests say (%v); write it anew: UPDATE_DOCS=1 go test ./rib/zone/catalog -run TestConformance", file, err)
+	}
 }
+
+const docHead = "# Conformance to RFC 9432 (DNS Catalog Zones)\n\n" +
+	"What the RFC requires of producers and consumers of catalog zones, in our words, what kaname does, and the test\n" +
+	"that shows it (below `rib/zone/`). `TestConformance` in `rib/zone/catalog` writes and checks this page.\n\n"
 
 // has reports whether a test of a folder below rib/zone contains a text.
 func has(t *testing.T, folder, text string) bool {
