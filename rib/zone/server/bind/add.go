@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +80,7 @@ func (d *driver) Add(ctx context.Context, zones []server.Addition) []error {
 			changed = append(changed, w)
 		}
 	}
-	k.folders(append(fresh[:len(fresh):len(fresh)], changed...))
+	k.folders(slices.Concat(fresh, changed))
 	k.add(ctx, fresh, len(all))
 	k.change(ctx, changed)
 	for i, a := range zones {

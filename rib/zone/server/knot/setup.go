@@ -22,7 +22,7 @@ const setupTime = 10 * time.Second
 // other way into the database of a knotd that runs.
 func Setup(s server.Setup) server.Recipe {
 	socket, conf := cmp.Or(s.Options.Control, Socket), cmp.Or(s.Options.Config, "/etc/knot/knot.conf")
-	ctx, cancel := context.WithTimeout(context.Background(), setupTime)
+	ctx, cancel := context.WithTimeout(context.Background(), setupTime) //nolint:forbidigo // Setup has none, and this is short
 	defer cancel()
 	keys, persistent, err := state(ctx, socket)
 	switch {

@@ -14,11 +14,11 @@ import (
 // answers for a zone by zone, SERVFAIL too, so that kaname's probes are not limited but
 // for zones that nsd has not, and those are few.
 func Setup(s server.Setup) server.Recipe {
-	dir, file, config := "/etc/nsd", "/etc/nsd/nsd.conf.d/"+ownFile, s.Options.Config
+	file, config := "/etc/nsd/nsd.conf.d/"+ownFile, s.Options.Config
 	if config == "" {
 		config = "/etc/nsd/nsd.conf"
 	}
-	dir = filepath.Dir(config)
+	dir := filepath.Dir(config)
 	included, ready := false, false
 	if c, err := readSettings(config); err == nil {
 		db, says := c.server["database"]

@@ -81,12 +81,27 @@ func Conform(t *testing.T, b Bench) {
 		run    func(*testing.T, *suite)
 		always bool
 	}{
-		{"probe", probe, always}, {"empty", empty, always}, {"one", one, always}, {"bulk", bulk, always},
-		{"bad among good", badAmongGood, always}, {"change of template", change, always}, {"foreign", foreign, always},
-		{"adopt", adopt, full}, {"adopt to remove", adoptToRemove, full}, {"restart", restart, full}, {"status", status, full},
-		{"bad key", badKey, full}, {"kick", kick, full}, {"names", names, always}, {"injection", injection, always},
-		{"two drivers", twoDrivers, full}, {"cancelled", cancelled, always}, {"paused", paused, full},
-		{"unreachable", unreachable, always}, {"denied", denied, always}, {"down", down, always},
+		{"probe", probe, always},
+		{"empty", empty, always},
+		{"one", one, always},
+		{"bulk", bulk, always},
+		{"bad among good", badAmongGood, always},
+		{"change of template", change, always},
+		{"foreign", foreign, always},
+		{"adopt", adopt, full},
+		{"adopt to remove", adoptToRemove, full},
+		{"restart", restart, full},
+		{"status", status, full},
+		{"bad key", badKey, full},
+		{"kick", kick, full},
+		{"names", names, always},
+		{"injection", injection, always},
+		{"two drivers", twoDrivers, full},
+		{"cancelled", cancelled, always},
+		{"paused", paused, full},
+		{"unreachable", unreachable, always},
+		{"denied", denied, always},
+		{"down", down, always},
 	} {
 		if s.Brief && !c.always && !lab.Soak() {
 			continue
@@ -101,9 +116,8 @@ func Conform(t *testing.T, b Bench) {
 // suite is a Bench under test.
 type suite struct {
 	Bench
-	d      server.Driver
-	dir    string
-	second *dns.Server // primary with another serial
+	d   server.Driver
+	dir string
 }
 
 // limited is the time of one call.

@@ -23,7 +23,7 @@ const tick = 50 * time.Millisecond
 // plainView are names of views for which named takes the name for the file.
 var plainView = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// ErrUnread: what was added cannot be read from the file now, because the program
+// ErrUnread says that what was added cannot be read from the file now, because the program
 // named-nzd2nzf of package bind9 is missing, or because zones are added all the time.
 // named itself can be asked instead, zone by zone.
 var ErrUnread = errors.New("the zones of rndc addzone cannot be read from their file")
