@@ -102,7 +102,7 @@ func TestNames(t *testing.T) {
 	}
 	catalog.RemoveZones(bare(ours["catalog"][1:])...) // a catalog that loses all is held
 	gone := slices.Concat(ours["cli"], ours["directory"], ours["catalog"][1:])
-	b.until("all are removed", 20*time.Second, func() bool { return len(b.stillServed(gone)) == 0 })
+	b.until("all are removed", 40*time.Second, func() bool { return len(b.stillServed(gone)) == 0 })
 	b.await("stays.test", true, time.Now(), 5*time.Second)
 	t.Logf("%s: all were removed", time.Since(began).Round(time.Millisecond))
 }
