@@ -2,7 +2,6 @@ package zone
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -140,25 +139,4 @@ func (r *service) sweep(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// peerOf returns a consumer of a catalog.
-func peerOf(a netip.AddrPort, key string, keys []wire.Key) (wire.Peer, error) {
-	p := wire.Peer{Address: a}
-	if key == "" {
-		return p, nil
-	}
-	for i := range keys {
-		if sameKey(keys[i].Name, key) {
-			p.Key = &keys[i]
-			return p, nil
-		}
-	}
-	return p, fmt.Errorf("key %q is not among zone.keys", key)
-}
-
-func sameKey(a, b string) bool {
-	x, errA := name.Parse(a)
-	y, errB := name.Parse(b)
-	return errA == nil && errB == nil && x == y
 }

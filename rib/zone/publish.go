@@ -5,12 +5,12 @@ import (
 	"slices"
 	"time"
 
-	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/zone/catalog"
 	"kaname.dev/kaname/rib/zone/keeper"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/serve"
+	"kaname.dev/kaname/rib/zone/wire"
 )
 
 // catalogDoc is how far a published catalog has come; its key is the catalog's name. The
@@ -81,11 +81,9 @@ func (r *service) publishOne(ctx context.Context, c *Catalog, d *keeper.Desired,
 		return err
 	}
 	for _, at := range c.Notify {
-		p, err := peerOf(addr(at), c.Key, r.keys)
-		if err != nil {
-			return fault.Of(err)
-		}
-		z.Notify = append(z.Notify, p)
+		// Unsigned, as primaries send it unless told otherwise: Knot refuses a signed one
+		// where it allows the address alone.
+		z.Notify = append(z.Notify, wire.Peer{Address: addr(at)})
 	}
 	z.Records = catalog.Build(&catalog.Catalog{
 		Zone: zone, Serial: doc.Value.Serial, Times: catalog.DefaultTimes(), Version: 2, Members: members,
