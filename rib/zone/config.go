@@ -43,6 +43,7 @@ type Source struct {
 	KeyFile   string   `yaml:"key_file" help:"file with rndc's key or the API's"`
 	Config    string   `yaml:"config" help:"the primary's configuration file; for kind directory the directory of zone files"`
 	Stats     string   `yaml:"stats" help:"host:port of BIND's statistics channel"`
+	Native    bool     `yaml:"native" help:"for kind pdns: zones of kind Native too"`
 	View      string   `yaml:"view" help:"BIND's view; servers with the same view get the zones"`
 	Group     string   `yaml:"group" help:"group of zones for which the source names none"`
 	Allow     []string `yaml:"allow" help:"names at or below which zones may be; empty means all but the root"`

@@ -135,7 +135,7 @@ func (r *service) sourceOptions(c *Source) (source.Options, error) {
 	}
 	o := source.Options{
 		Name: c.Name, Kind: c.Kind, Peer: wire.Peer{Address: addr(c.Address)}, Control: c.Control, KeyFile: c.KeyFile, Config: c.Config,
-		Stats: c.Stats, View: c.View, Dir: dir, Log: r.node.Log.With("source", c.Name),
+		Stats: c.Stats, View: c.View, Native: c.Native, Dir: dir, Log: r.node.Log.With("source", c.Name),
 	}
 	var err error
 	if c.From != "" {

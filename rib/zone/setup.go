@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,9 +109,12 @@ func (r *service) setUp(ctx context.Context, in setupOrder) (setupResult, error)
 		return setupResult{}, err
 	}
 	recipe := kind.setup(server.Setup{Options: r.driverOptions(conf), Templates: in.Templates, Keys: r.keys, Address: addr(conf.Address)})
-	out := setupResult{Files: recipe.Files, Notes: recipe.Notes}
+	out := setupResult{Files: slices.Clone(recipe.Files), Notes: recipe.Notes}
+	for i := range out.Files {
+		out.Files[i].Text = r.masked(out.Files[i].Text)
+	}
 	for _, c := range recipe.Commands {
-		out.Commands = append(out.Commands, strings.Join(c, " "))
+		out.Commands = append(out.Commands, r.masked(strings.Join(c, " ")))
 	}
 	if in.Apply {
 		if err := applyRecipe(ctx, &recipe); err != nil {
@@ -122,6 +126,14 @@ func (r *service) setUp(ctx context.Context, in setupOrder) (setupResult, error)
 		out.Problems = s.Problems(ctx)
 	}
 	return out, nil
+}
+
+// masked hides the secrets of keys in what people are shown; what is written has them.
+func (r *service) masked(text string) string {
+	for i := range r.keys {
+		text = strings.ReplaceAll(text, r.keys[i].Secret, "SECRET-OF-"+strings.ToUpper(strings.TrimSuffix(r.keys[i].Name, ".")))
+	}
+	return text
 }
 
 // applyRecipe writes the files and runs the commands. A file that is there with other
@@ -137,7 +149,7 @@ func applyRecipe(ctx context.Context, recipe *server.Recipe) error {
 	}
 	for _, c := range recipe.Commands {
 		if _, err := host.Run(ctx, host.Command{Args: c, Timeout: time.Minute}); err != nil {
-			return fault.Internal("command of the setup did not succeed: " + strings.Join(c, " ")).Because(err).Try("the files are written; run it by hand")
+			return fault.Internal("command of the setup did not succeed: " + c[0]).Because(err).Try("the files are written; run it by hand")
 		}
 	}
 	return nil

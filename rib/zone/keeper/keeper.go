@@ -28,8 +28,9 @@ import (
 // LeaseName is the lease whose holder is the keeper.
 const LeaseName = "zone"
 
-// leaseTTL outlives a core that is short of processors for a while.
-const leaseTTL = 15 * time.Second
+// leaseTTL outlives a core that is short of processors for a while. After a core that
+// died it passes before there is a keeper again.
+const leaseTTL = 10 * time.Second
 
 // Settings are what can change while it runs.
 type Settings struct {

@@ -43,6 +43,7 @@ type origin struct {
 	revs    [shards]uint64     // of the shards' documents
 	active  int                // zones that are not gone
 	trouble string             // why its set is unknown now
+	notes   []string           // what it said beside its last full list
 	heard   time.Time          // its last report
 	good    time.Time          // its last report of zones
 	again   *exchange.Reported // the report that is held, to be judged again when an operator has spoken; guarded by taking

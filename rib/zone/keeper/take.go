@@ -75,6 +75,11 @@ func (r *reign) take(ctx context.Context, host string, in *exchange.Reported) er
 	if err := r.store(ctx, o, &doc, c); err != nil {
 		return err
 	}
+	if in.Report.Full != nil {
+		r.mu.Lock()
+		o.notes = in.Report.Notes
+		r.mu.Unlock()
+	}
 	r.settle(ctx, in.Source, o, c, len(gone), now)
 	return nil
 }

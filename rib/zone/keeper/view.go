@@ -44,7 +44,7 @@ func (r *reign) sourceView(src string) exchange.SourceView {
 	d := &o.doc.Value
 	v := exchange.SourceView{
 		Name: src, Host: d.Host, Kind: d.Kind, View: d.View, Zones: o.active, Gone: o.zones.len() - o.active, Serial: d.Serial,
-		Heard: o.heard, Good: o.good, Note: o.trouble, Held: d.Held, Admitted: r.admitted(src, d.Host), State: "ok",
+		Heard: o.heard, Good: o.good, Note: cmp.Or(o.trouble, strings.Join(o.notes, "; ")), Held: d.Held, Admitted: r.admitted(src, d.Host), State: "ok",
 	}
 	switch {
 	case !v.Admitted:

@@ -258,7 +258,7 @@ func (s *Site) failLocked(n name.Name, err error) {
 	if was.text == err.Error() {
 		return
 	}
-	s.notes[n] = note{err.Error(), time.Now()}
+	s.notes[n] = note{err.Error(), time.Now(), errors.Is(err, server.ErrName)}
 	s.changed = true
 }
 

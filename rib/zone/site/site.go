@@ -84,8 +84,9 @@ type Site struct {
 
 // note is what went wrong with a zone.
 type note struct {
-	text  string
-	since time.Time
+	text    string
+	since   time.Time
+	settled bool // trying again is in vain: the server cannot hold such a zone
 }
 
 // look asks for a pass over everything.

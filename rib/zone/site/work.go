@@ -16,10 +16,14 @@ import (
 // work does passes until ctx ends: over everything at the start, each minute and when
 // asked; over what the keeper has just said, at once.
 func (s *Site) work(ctx context.Context) {
-	full := time.NewTimer(0)
+	full, due := time.NewTimer(0), time.Now()
 	kick := time.NewTicker(probeAgain)
 	defer full.Stop()
 	defer kick.Stop()
+	again := func(in time.Duration) {
+		due = time.Now().Add(in)
+		full.Reset(in)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -29,18 +33,18 @@ func (s *Site) work(ctx context.Context) {
 			if l.done != nil {
 				l.done <- lookResult{p, err}
 			}
-			full.Reset(lookEvery)
+			again(s.next(err))
 		case <-full.C:
 			_, err := s.passAll(ctx, look{})
-			full.Reset(s.next(err))
+			again(s.next(err))
 		case <-s.dirty:
-			if err := s.passTouched(ctx); s.next(err) < lookEvery {
-				full.Reset(s.next(err))
+			if in := s.next(s.passTouched(ctx)); time.Now().Add(in).Before(due) {
+				again(in)
 			}
 		case <-kick.C:
 			if s.silent() {
 				_, err := s.passAll(ctx, look{}) // what is wrong with the server as a whole
-				full.Reset(s.next(err))
+				again(s.next(err))
 			}
 			s.kick(ctx)
 		}
@@ -67,13 +71,24 @@ func (s *Site) next(err error) time.Duration {
 	switch {
 	case len(s.heldOps) > 0 && s.held == nil:
 		return time.Second // a whole plan is what an operator is to judge
-	case err != nil:
-		return 5 * time.Second
-	case len(s.notes) > 0:
+	case err != nil, s.trouble != "":
+		return 2 * time.Second
+	case s.unsettled() > 0:
 		return 15 * time.Second // what did not succeed
 	default:
 		return lookEvery
 	}
+}
+
+// unsettled returns how many zones could not be done and may be, later. s.mu is held.
+func (s *Site) unsettled() int {
+	n := 0
+	for _, note := range s.notes {
+		if !note.settled {
+			n++
+		}
+	}
+	return n
 }
 
 // passAll lists what the server has and does the whole difference.
@@ -91,7 +106,7 @@ func (s *Site) passAll(ctx context.Context, l look) (plan.Plan, error) {
 		clear(s.heldOps)
 		s.judge(&p)
 		s.held = held(&p, s.held)
-		s.foreign, s.converged = p.Foreign, len(p.Ops) == 0 && len(p.Held) == 0
+		s.foreign, s.converged = p.Foreign, len(p.Held) == 0 && !slices.ContainsFunc(p.Ops, func(op plan.Op) bool { return !s.notes[op.Name].settled })
 	}
 	s.mu.Unlock()
 	if l.dry || !d || s.o.Manual && !l.force {
