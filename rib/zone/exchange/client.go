@@ -16,7 +16,7 @@ import (
 )
 
 // maxBody bounds a message: a million zones fit.
-const maxBody = 256 << 20
+const maxBody = 96 << 20
 
 // Client talks to the keeper, whichever core that is.
 type Client struct {
@@ -119,7 +119,7 @@ func unpack(encoding string, body io.Reader, v any) error {
 	return json.NewDecoder(&bounded{r: body, left: maxBody}).Decode(v)
 }
 
-var errLarge = errors.New("the message is larger than 256 MiB")
+var errLarge = errors.New("the message is larger than 96 MiB")
 
 // bounded reads at most so much, and then fails instead of ending.
 type bounded struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"kaname.dev/kaname/host"
@@ -129,11 +130,18 @@ func (s *Site) follow(ctx context.Context) {
 // learn takes over the keeper's answer and wakes the worker.
 func (s *Site) learn(f *exchange.Feed) {
 	s.mu.Lock()
+	was := s.desired.Policy
 	for n := range s.desired.take(f) {
 		s.touched[n] = true
 	}
 	s.unsaved = true
 	s.mu.Unlock()
+	if !slices.Equal(was.Accepted, f.Policy.Accepted) || !slices.Equal(was.Forced, f.Policy.Forced) {
+		select { // an operator's word may be about what only a look at everything finds
+		case s.looks <- look{}:
+		default:
+		}
+	}
 	select {
 	case s.dirty <- struct{}{}:
 	default:

@@ -34,23 +34,17 @@ type bench struct {
 	driver          server.Driver
 	kept            *quarantine.Store
 	dir             string
-	zones           []string
+	stop            func()
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	lab.Need(t, "named")
-	b := &bench{t: t, core: ribtest.Core(t, "core1"), dir: t.TempDir()}
-	b.client = &exchange.Client{Plane: b.core.Plane, Peer: b.core.PeerClient}
-	k, err := keeper.New(keeper.Options{
-		Plane: b.core.Plane, Log: slog.New(slog.DiscardHandler),
-		Settings: func() keeper.Settings { return keeper.Settings{Guard: guard.Default(), Quarantine: time.Hour} },
-	})
-	b.must(err)
-	b.must(k.Register(b.core.Peers))
-	b.run(k.Run)
+	b := &bench{t: t, dir: t.TempDir()}
+	b.keep("core1")
 	b.primary = dns.BIND(t, dns.Options{Primary: true})
 	b.second = dns.BIND(t, dns.Options{From: []netip.AddrPort{b.primary.Address}})
+	var err error
 	b.kept, err = quarantine.Open(t.TempDir())
 	b.must(err)
 	b.driver, err = bind.New(server.Options{
@@ -62,6 +56,21 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// keep starts a core with a keeper, and takes the place of an earlier one.
+func (b *bench) keep(name string) {
+	b.t.Helper()
+	b.core = ribtest.Core(b.t, name)
+	b.client = &exchange.Client{Plane: b.core.Plane, Peer: b.core.PeerClient}
+	k, err := keeper.New(keeper.Options{
+		Plane: b.core.Plane, Log: slog.New(slog.DiscardHandler),
+		Settings: func() keeper.Settings { return keeper.Settings{Guard: guard.Default(), Quarantine: time.Hour} },
+	})
+	b.must(err)
+	b.must(k.Register(b.core.Peers))
+	b.run(k.Run)
+}
+
+// open starts the site; b.stop ends it.
 func (b *bench) open() {
 	b.t.Helper()
 	root, err := os.OpenRoot(b.dir)
@@ -71,11 +80,11 @@ func (b *bench) open() {
 		Wire: &wire.Client{}, Log: slog.New(slog.NewTextHandler(b.t.Output(), nil)),
 	})
 	b.must(err)
-	b.run(b.site.Run)
+	b.stop = b.run(b.site.Run)
 }
 
-// run runs a loop until the test ends.
-func (b *bench) run(f func(context.Context) error) {
+// run runs a loop until the test ends, or the returned function is called.
+func (b *bench) run(f func(context.Context) error) func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -84,7 +93,9 @@ func (b *bench) run(f func(context.Context) error) {
 			b.t.Error(err)
 		}
 	}()
-	b.t.Cleanup(func() { cancel(); <-done })
+	stop := func() { cancel(); <-done }
+	b.t.Cleanup(stop)
+	return stop
 }
 
 func (b *bench) must(err error) {
@@ -153,4 +164,61 @@ func TestAServerFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	lab.Eventually(t, "it is served again", func() bool { return b.served(zones[5]) })
+}
+
+// A keeper that has lost all that it knew must not empty the servers: what it cannot
+// account for is held.
+func TestAKeeperWithoutMemoryTakesNothingAway(t *testing.T) {
+	b := newBench(t)
+	zones := many(20)
+	b.primary.AddZones(zones...)
+	b.say(zones...)
+	for _, z := range zones {
+		lab.Eventually(t, z+" is served", func() bool { return b.served(z) })
+	}
+	b.stop()
+	b.keep("core2")
+	b.open()
+	var head exchange.Observed
+	lab.Eventually(t, "the loss is held", func() bool {
+		v, err := exchange.Do[exchange.View](t.Context(), b.client, exchange.PathView, exchange.Query{})
+		if err != nil || len(v.Servers) == 0 {
+			return false
+		}
+		head = v.Servers[0].Head
+		return head.Held != nil
+	})
+	if head.Held.Count != len(zones) || !b.served(zones[0]) || !b.served(zones[19]) {
+		t.Fatalf("held is %+v", head.Held)
+	}
+	_, err := keeper.Words(b.core.Plane).Update(t.Context(), "core2/bind", func(w *keeper.Word) error {
+		w.Accepted, w.At = head.Held.Hash, time.Now()
+		return nil
+	})
+	b.must(err)
+	lab.Eventually(t, "what was accepted is done", func() bool { return !b.served(zones[0]) && !b.served(zones[19]) })
+}
+
+func TestAForeignZoneIsLeftAloneUntilAdopted(t *testing.T) {
+	b := newBench(t)
+	b.primary.AddZones("mine.test", "other.test", "hand.test")
+	b.say("mine.test", "other.test")
+	lab.Eventually(t, "other.test is served", func() bool { return b.served("other.test") })
+	b.second.RNDC("addzone", "hand.test", fmt.Sprintf("{ type secondary; primaries { %s port %d key %s; }; };", b.primary.Address.Addr(), b.primary.Address.Port(), dns.KeyName))
+	lab.Eventually(t, "the zone made by hand is served", func() bool { return b.served("hand.test") })
+	b.say("mine.test", "other.test", "hand.test")
+	lab.Eventually(t, "the conflict is seen", func() bool { return b.cell("hand.test").State == "conflict" })
+	_, err := keeper.Marks(b.core.Plane).Update(t.Context(), keeper.Key{Name: "hand.test."}.String(), func(m *keeper.Mark) error {
+		m.Adopt = true
+		return nil
+	})
+	b.must(err)
+	lab.Eventually(t, "it is adopted", func() bool { return b.cell("hand.test").State == exchange.Serving })
+	list, err := b.driver.List(t.Context())
+	b.must(err)
+	for _, z := range list {
+		if z.Name == "hand.test." && !z.Owned {
+			t.Errorf("the server says %+v", z)
+		}
+	}
 }
