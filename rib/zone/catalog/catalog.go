@@ -29,8 +29,8 @@ type Times struct {
 // Member is one zone of a catalog.
 type Member struct {
 	Label  string    // of the member node, in the canonical form of a label of name.Name
-	Groups []string  // values of its group property, in the order of their octets; RFC 9432 section 4.4.2
-	Coo    name.Name // the catalog that may take it over; section 4.4.1
+	Groups []string  // values of its group property, in the order of their octets; RFC 9432 section 4.3.2
+	Coo    name.Name // the catalog that may take it over; section 4.3.1
 	// Primaries is where the zone is transferred from, as BIND's custom properties say
 	// (BIND 9 reference manual, "Catalog Zones"); sorted by address.
 	Primaries []Primary

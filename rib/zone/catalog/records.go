@@ -96,7 +96,7 @@ func (r *Records) step(rr dns.RR, add bool) error {
 			return change(&r.soa, soa{v.Serial, [3]uint32{v.Refresh, v.Retry, v.Expire}}, add)
 		}
 		if h.Rrtype == dns.TypeNS {
-			return nil // there must be some, and they say nothing (RFC 9432 section 4.1)
+			return nil // there must be some, and they say nothing (RFC 9432 section 4)
 		}
 		return r.ignore(add)
 	}

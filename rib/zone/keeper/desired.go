@@ -100,7 +100,7 @@ func (r *reign) decide(k Key, pool map[[2]string]*server.Template) *want {
 	}
 	w.source, w.reset = c.name, c.e.Reset
 	if owner != nil && lost != nil && lost.name != owner.name && lost.e.ID != "" && owner.e.ID != "" && lost.e.ID != owner.e.ID {
-		w.reset = owner.e.ID // it changed hands under another label: RFC 9432 section 4.4.1
+		w.reset = owner.e.ID // it changed hands under another label: RFC 9432 section 4.3.1
 	}
 	w.group, w.template = r.template(c, pool)
 	if len(w.template.Primaries) == 0 {
@@ -111,7 +111,7 @@ func (r *reign) decide(k Key, pool map[[2]string]*server.Template) *want {
 
 // owner returns the source that owns a zone, or else the one that lost it last. Of
 // several that have it the one owns it that has had it longest, unless its catalog
-// hands the zone over to another's (RFC 9432 section 4.4.1).
+// hands the zone over to another's (RFC 9432 section 4.3.1).
 func (r *reign) owner(k Key) (owner, lost *claim) {
 	for src, o := range r.sources {
 		e, ok := o.zones.get(k.Name)

@@ -51,7 +51,7 @@ type Delta struct {
 type Member struct {
 	Name  name.Name `json:"name"`
 	Group string    `json:"group,omitempty"`
-	Coo   name.Name `json:"coo,omitempty"` // RFC 9432 section 4.4.1: the catalog that may take it over
+	Coo   name.Name `json:"coo,omitempty"` // RFC 9432 section 4.3.1: the catalog that may take it over
 	ID    string    `json:"id,omitempty"`  // the member label in a catalog: another one means that the zone is to be reset
 	// Primaries is where it is transferred from, if not from the group's.
 	Primaries []netip.AddrPort `json:"primaries,omitempty"`

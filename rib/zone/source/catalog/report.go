@@ -78,7 +78,7 @@ func (g *good) save(dir string) error {
 }
 
 // members returns a catalog's members as a source tells them, sorted. Of several groups
-// the first counts: RFC 9432 section 4.4.2 leaves it to the consumer.
+// the first counts: RFC 9432 section 4.3.2 leaves it to the consumer.
 func members(c *catalog.Catalog) []source.Member {
 	list := make([]source.Member, 0, len(c.Members))
 	for n, m := range c.Members {

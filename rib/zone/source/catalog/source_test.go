@@ -146,7 +146,7 @@ func TestACatalogOfBIND(t *testing.T) {
 
 	// A broken version changes nothing, and the next good one counts.
 	b.Update(catz, nil, []string{pointer("d", "d.test"), pointer("twice", "c.test")})
-	k.complains(t, "b.test c.test", "member-twice", "c.test", "section 4.2", "remove all but one", "until then serial")
+	k.complains(t, "b.test c.test", "member-twice", "c.test", "section 4.1", "remove all but one", "until then serial")
 	b.Update(catz, []string{pointer("twice", "c.test")}, nil)
 	k.has(t, "b.test c.test d.test")
 
