@@ -2,6 +2,7 @@ package zone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -61,6 +62,7 @@ type watched struct {
 	raw     bool // without kaname
 	seen    map[name.Name]time.Time
 	missing map[name.Name]time.Duration
+	silent  time.Duration // of what is missing: the server answered nothing at all
 	wrong   map[name.Name]bool // was served, and must never be
 	absent  int                // new zones that did not come
 }
@@ -138,7 +140,7 @@ func (w *watched) label() string {
 func (w *watched) await(t *testing.T, zones []name.Name, within time.Duration) []name.Name {
 	for deadline := time.Now().Add(within); len(zones) > 0 && time.Now().Before(deadline); <-time.After(100 * time.Millisecond) {
 		var left []name.Name
-		w.ask(t.Context(), zones, func(n name.Name, served bool) {
+		w.ask(t.Context(), zones, func(n name.Name, served, _ bool) {
 			if !served {
 				left = append(left, n)
 			}
@@ -149,26 +151,31 @@ func (w *watched) await(t *testing.T, zones []name.Name, within time.Duration) [
 }
 
 // ask asks for zones once. A server that lost a zone says so at once; one that says
-// nothing may be slow on a busy machine, and is asked for 5 s before that counts.
-func (w *watched) ask(ctx context.Context, zones []name.Name, each func(n name.Name, served bool)) {
-	p := wire.Prober{Timeout: 500 * time.Millisecond, Tries: 10, Rate: 50_000}
-	_ = p.SOAs(ctx, w.Address, zones, func(n name.Name, _ wire.SOA, err error) { each(n, err == nil) }) // it ends with ctx
+// nothing for 2 s, as a client would wait, is silent.
+func (w *watched) ask(ctx context.Context, zones []name.Name, each func(n name.Name, served, silent bool)) {
+	p := wire.Prober{Timeout: 500 * time.Millisecond, Tries: 4, Rate: 50_000}
+	_ = p.SOAs(ctx, w.Address, zones, func(n name.Name, _ wire.SOA, err error) { // it ends with ctx
+		each(n, err == nil, errors.Is(err, wire.ErrUnreachable))
+	})
 }
 
 // watch asks for zones some ten times a second until ctx ends, and sums up for how long
 // those were missing that had been there.
 func (w *watched) watch(ctx context.Context, keep, never []name.Name) {
 	for ; ctx.Err() == nil; wait(ctx, 100*time.Millisecond) {
-		w.ask(ctx, keep, func(n name.Name, served bool) {
+		w.ask(ctx, keep, func(n name.Name, served, silent bool) {
 			now := time.Now()
 			if last, ok := w.seen[n]; ok && !served && ctx.Err() == nil {
 				w.missing[n] += now.Sub(last)
+				if silent {
+					w.silent += now.Sub(last)
+				}
 			} else if !ok && !served {
 				return // it has not been there yet
 			}
 			w.seen[n] = now
 		})
-		w.ask(ctx, never, func(n name.Name, served bool) {
+		w.ask(ctx, never, func(n name.Name, served, _ bool) {
 			if served {
 				w.wrong[n] = true
 			}
@@ -241,12 +248,14 @@ func (g *gauntlet) report() {
 			}
 		}
 		wrong := slices.Sorted(maps.Keys(w.wrong))
+		t.Logf("%s: %.1f of it silent", w.label(), w.silent.Seconds())
 		t.Logf("%s: %.1f zone-seconds are missing, %d new zones did not come, served though it must not be: %v", w.label(), missing, w.absent, wrong)
 		if !w.raw && (missing > 0 || len(wrong) > 0) {
 			t.Errorf("%s behind kaname: %.1f zone-seconds are missing, and it served %v\ncore:\n%s\nhost:\n%s", w.label(), missing, wrong, tail(g.bed.core.log), tail(g.bed.ns.log))
 		}
 		sum[w.raw] += missing
 		record("zone.poison_missing_s."+w.label(), missing, "zone-seconds", "", 0)
+		record("zone.poison_silent_s."+w.label(), w.silent.Seconds(), "zone-seconds", "", 0)
 		record("zone.poison_new_absent."+w.label(), float64(w.absent), "zones", "", 0)
 	}
 	record("zone.poison_cases", float64(len(g.cases)), "cases", "20", float64(len(g.cases))/20)
