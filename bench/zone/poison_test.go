@@ -62,7 +62,7 @@ type watched struct {
 	raw     bool // without kaname
 	seen    map[name.Name]time.Time
 	missing map[name.Name]time.Duration
-	silent  time.Duration // of what is missing: the server answered nothing at all
+	silent  time.Duration      // of what is missing: the server answered nothing at all
 	wrong   map[name.Name]bool // was served, and must never be
 	absent  int                // new zones that did not come
 }
