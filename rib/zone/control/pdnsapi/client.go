@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -125,7 +126,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 	for try := 1; ; try++ {
 		err := c.once(ctx, method, path, body, out)
 		r, refused := errors.AsType[*Refusal](err)
-		if err == nil || try == tries || !refused || !r.busy() {
+		again := refused && r.busy() || hungUp(err)
+		if err == nil || try == tries || !again {
 			return err
 		}
 		select {
@@ -135,6 +137,13 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 		}
 		wait *= 2
 	}
+}
+
+// hungUp reports whether PowerDNS closed the connection instead of answering, as it
+// does now and then. What was asked for may have been done: a zone that was to be
+// created exists then, one that was to be deleted does not.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }
 
 // once does one request: body is sent as JSON unless nil, the answer is decoded into
