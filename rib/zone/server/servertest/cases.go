@@ -8,7 +8,8 @@ import (
 	"kaname.dev/kaname/rib/zone/server"
 )
 
-func probe(t *testing.T, s *suite) {
+func (s *suite) probe(t *testing.T) {
+	defer s.clean(t)
 	info, err := s.d.Probe(limited(t))
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +22,8 @@ func probe(t *testing.T, s *suite) {
 	}
 }
 
-func empty(t *testing.T, s *suite) {
+func (s *suite) empty(t *testing.T) {
+	defer s.clean(t)
 	if have := s.list(t, s.d); len(have) != 0 {
 		t.Errorf("List of an empty server: %v", have)
 	}
@@ -44,7 +46,8 @@ func empty(t *testing.T, s *suite) {
 }
 
 // one is the whole life of a zone.
-func one(t *testing.T, s *suite) {
+func (s *suite) one(t *testing.T) {
+	defer s.clean(t)
 	zone := name.Name("one.test.")
 	for range 2 { // as new the second time, too
 		s.add(t, s.d, s.additions(zone))
@@ -68,7 +71,8 @@ func one(t *testing.T, s *suite) {
 	}
 }
 
-func bulk(t *testing.T, s *suite) {
+func (s *suite) bulk(t *testing.T) {
+	defer s.clean(t)
 	zones := bulkNames()
 	s.add(t, s.d, s.additions(zones...))
 	s.served(t, s.d, zones...)
@@ -92,7 +96,8 @@ func bulk(t *testing.T, s *suite) {
 }
 
 // badAmongGood gives a foreign zone and the same zone twice beside good ones.
-func badAmongGood(t *testing.T, s *suite) {
+func (s *suite) badAmongGood(t *testing.T) {
+	defer s.clean(t)
 	s.MakeForeign("foreign.test")
 	s.served(t, s.d, "foreign.test.")
 	errs := s.d.Add(limited(t), s.additions("good1.test.", "foreign.test.", "same.test.", "same.test.", "good2.test."))
@@ -116,7 +121,8 @@ func badAmongGood(t *testing.T, s *suite) {
 }
 
 // change moves a zone to another primary by its template.
-func change(t *testing.T, s *suite) {
+func (s *suite) change(t *testing.T) {
+	defer s.clean(t)
 	zone := name.Name("change.test.")
 	s.add(t, s.d, s.additions(zone))
 	s.served(t, s.d, zone)
@@ -134,7 +140,8 @@ func change(t *testing.T, s *suite) {
 	}
 }
 
-func foreign(t *testing.T, s *suite) {
+func (s *suite) foreign(t *testing.T) {
+	defer s.clean(t)
 	zone := name.Name("foreign.test.")
 	s.MakeForeign(zone.Bare())
 	s.served(t, s.d, zone)
@@ -154,7 +161,8 @@ func foreign(t *testing.T, s *suite) {
 	}
 }
 
-func adopt(t *testing.T, s *suite) {
+func (s *suite) adopt(t *testing.T) {
+	defer s.clean(t)
 	zone := name.Name("adopt.test.")
 	s.MakeForeign(zone.Bare())
 	s.served(t, s.d, zone)
@@ -169,7 +177,8 @@ func adopt(t *testing.T, s *suite) {
 	s.traces(t, zone)
 }
 
-func adoptToRemove(t *testing.T, s *suite) {
+func (s *suite) adoptToRemove(t *testing.T) {
+	defer s.clean(t)
 	zone := name.Name("adoptgone.test.")
 	s.MakeForeign(zone.Bare())
 	s.served(t, s.d, zone)

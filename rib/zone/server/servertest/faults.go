@@ -15,7 +15,8 @@ import (
 
 // restart kills the server, and stops it, and looks whether ownership, templates
 // and service are as before, for a driver that was there and for one that was not.
-func restart(t *testing.T, s *suite) {
+func (s *suite) restart(t *testing.T) {
+	defer s.clean(t)
 	zones := []name.Name{"keep1.test.", "keep2.test.", "keep3.test."}
 	s.add(t, s.d, s.additions(zones...))
 	s.served(t, s.d, zones...)
@@ -45,7 +46,8 @@ func restart(t *testing.T, s *suite) {
 
 // status asks for a zone that is served, one that no transfer brought, and one that
 // is not there.
-func status(t *testing.T, s *suite) {
+func (s *suite) status(t *testing.T) {
+	defer s.clean(t)
 	s.add(t, s.d, s.additions("status.test.", "refused-by-primary.test."))
 	s.served(t, s.d, "status.test.")
 	ask := []name.Name{"absent.test.", "refused-by-primary.test.", "status.test."}
@@ -73,7 +75,8 @@ func status(t *testing.T, s *suite) {
 	}
 }
 
-func badKey(t *testing.T, s *suite) {
+func (s *suite) badKey(t *testing.T) {
+	defer s.clean(t)
 	if s.BadKey == "" {
 		t.Skip("the bench has no key of which the primary does not know the secret")
 	}
@@ -96,7 +99,8 @@ func badKey(t *testing.T, s *suite) {
 }
 
 // kick brings a zone that came to the primary later.
-func kick(t *testing.T, s *suite) {
+func (s *suite) kick(t *testing.T) {
+	defer s.clean(t)
 	zone := name.Name("late.test.")
 	s.add(t, s.d, s.additions(zone))
 	s.Primary.AddZones(zone.Bare()) // its NOTIFY may come, or not
@@ -112,7 +116,8 @@ func kick(t *testing.T, s *suite) {
 }
 
 // twoDrivers work on one server at once.
-func twoDrivers(t *testing.T, s *suite) {
+func (s *suite) twoDrivers(t *testing.T) {
+	defer s.clean(t)
 	drivers := []server.Driver{s.d, s.fresh(t)}
 	zones := bulkNames()[:60]
 	var wg sync.WaitGroup
@@ -150,7 +155,8 @@ func twoDrivers(t *testing.T, s *suite) {
 // soon is how long a call may last after its context ended.
 const soon = 3 * time.Second
 
-func cancelled(t *testing.T, s *suite) {
+func (s *suite) cancelled(t *testing.T) {
+	defer s.clean(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.ends(t, s.d, ctx)
@@ -184,7 +190,8 @@ func (s *suite) ends(t *testing.T, d server.Driver, ctx context.Context) { //nol
 }
 
 // paused stops the server's process in the middle of its life.
-func paused(t *testing.T, s *suite) {
+func (s *suite) paused(t *testing.T) {
+	defer s.clean(t)
 	s.Server.Signal(syscall.SIGSTOP)
 	defer s.Server.Signal(syscall.SIGCONT)
 	for what, call := range map[string]func(context.Context) error{

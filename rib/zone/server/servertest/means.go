@@ -84,9 +84,9 @@ func (s *suite) remove(t *testing.T, d server.Driver, list []server.Removal) {
 	if len(errs) != len(list) {
 		t.Fatalf("Remove of %d zones returned %d results", len(list), len(errs))
 	}
-	for i, err := range errs {
-		if err != nil {
-			t.Fatalf("Remove of %s: %v", list[i].Name, err)
+	for i, r := range list {
+		if err := errs[i]; err != nil {
+			t.Fatalf("Remove of %s: %v", r.Name, err)
 		}
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // names adds hard ones: each is served under exactly that name, or refused.
-func names(t *testing.T, s *suite) {
+func (s *suite) names(t *testing.T) {
+	defer s.clean(t)
 	zones := HardNames(t)
 	servable := map[name.Name]bool{}
 	for _, z := range hostile(t) {
@@ -70,7 +71,8 @@ func (s *suite) offer(t *testing.T, zones []name.Name) []name.Name {
 }
 
 // injection tries names and words of templates that would say more than they are.
-func injection(t *testing.T, s *suite) {
+func (s *suite) injection(t *testing.T) {
+	defer s.clean(t)
 	s.add(t, s.d, s.additions("beside.test."))
 	s.served(t, s.d, "beside.test.")
 	texts := []string{
@@ -144,13 +146,15 @@ func (s *suite) sameError(t *testing.T, d server.Driver, want error) {
 	}
 }
 
-func unreachable(t *testing.T, s *suite) {
+func (s *suite) unreachable(t *testing.T) {
+	defer s.clean(t)
 	d := s.Unreachable(t)
 	defer func() { _ = d.Close() }()
 	s.sameError(t, d, server.ErrUnreachable)
 }
 
-func denied(t *testing.T, s *suite) {
+func (s *suite) denied(t *testing.T) {
+	defer s.clean(t)
 	if s.Denied == nil {
 		t.Skip("the server's control channel has no secret")
 	}
@@ -160,7 +164,8 @@ func denied(t *testing.T, s *suite) {
 }
 
 // down is a server that ends while the driver is at work, and comes back.
-func down(t *testing.T, s *suite) {
+func (s *suite) down(t *testing.T) {
+	defer s.clean(t)
 	s.add(t, s.d, s.additions("one.test."))
 	s.Server.Kill()
 	s.sameError(t, s.d, server.ErrUnreachable)

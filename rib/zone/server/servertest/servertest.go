@@ -67,6 +67,7 @@ const (
 
 // Conform runs the suite. The cases share the server and leave it as they found it.
 func Conform(t *testing.T, b Bench) {
+	t.Helper()
 	s := &suite{Bench: b}
 	if s.Kind == "" {
 		s.Kind = b.Server.Kind
@@ -75,42 +76,29 @@ func Conform(t *testing.T, b Bench) {
 	s.d = b.Open(t, s.dir)
 	defer func() { _ = s.d.Close() }()
 	s.stock(t)
-	const always, full = true, false
-	for _, c := range []struct {
-		name   string
-		run    func(*testing.T, *suite)
-		always bool
-	}{
-		{"probe", probe, always},
-		{"empty", empty, always},
-		{"one", one, always},
-		{"bulk", bulk, always},
-		{"bad among good", badAmongGood, always},
-		{"change of template", change, always},
-		{"foreign", foreign, always},
-		{"adopt", adopt, full},
-		{"adopt to remove", adoptToRemove, full},
-		{"restart", restart, full},
-		{"status", status, full},
-		{"bad key", badKey, full},
-		{"kick", kick, full},
-		{"names", names, always},
-		{"injection", injection, always},
-		{"two drivers", twoDrivers, full},
-		{"cancelled", cancelled, always},
-		{"paused", paused, full},
-		{"unreachable", unreachable, always},
-		{"denied", denied, always},
-		{"down", down, always},
-	} {
-		if s.Brief && !c.always && !lab.Soak() {
-			continue
-		}
-		t.Run(c.name, func(t *testing.T) {
-			defer s.clean(t)
-			c.run(t, s)
-		})
+	t.Run("probe", s.probe)
+	t.Run("empty", s.empty)
+	t.Run("one", s.one)
+	t.Run("bulk", s.bulk)
+	t.Run("bad among good", s.badAmongGood)
+	t.Run("change of template", s.change)
+	t.Run("foreign", s.foreign)
+	if !s.Brief || lab.Soak() {
+		t.Run("adopt", s.adopt)
+		t.Run("adopt to remove", s.adoptToRemove)
+		t.Run("restart", s.restart)
+		t.Run("status", s.status)
+		t.Run("bad key", s.badKey)
+		t.Run("kick", s.kick)
+		t.Run("two drivers", s.twoDrivers)
+		t.Run("paused", s.paused)
 	}
+	t.Run("names", s.names)
+	t.Run("injection", s.injection)
+	t.Run("cancelled", s.cancelled)
+	t.Run("unreachable", s.unreachable)
+	t.Run("denied", s.denied)
+	t.Run("down", s.down)
 }
 
 // suite is a Bench under test.
