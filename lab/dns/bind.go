@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -149,7 +150,7 @@ func (s *Server) RNDC(args ...string) {
 
 func (s *Server) rndc(args ...string) error {
 	control := netip.MustParseAddrPort(s.Control)
-	base := []string{"-s", control.Addr().String(), "-p", fmt.Sprint(control.Port()), "-k", s.KeyFile}
+	base := []string{"-s", control.Addr().String(), "-p", strconv.Itoa(int(control.Port())), "-k", s.KeyFile}
 	var out []byte
 	var err error
 	for range 3 {

@@ -91,7 +91,7 @@ func AddressOf(t testing.TB) netip.AddrPort {
 // are closed to others, so it stands beside them.
 func dir(t testing.TB, kind string) string {
 	t.Helper()
-	d, err := os.MkdirTemp("", "kaname-"+kind+"-")
+	d, err := os.MkdirTemp("", "kaname-"+kind+"-") //nolint:usetesting // as said above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func (s *Server) Log() string {
 }
 
 // write puts a file into the server's directory.
-func (s *Server) write(file, text string) string {
+func (s *Server) write(file, text string) {
 	s.t.Helper()
 	path := filepath.Join(s.Dir, file)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -242,7 +242,6 @@ func (s *Server) write(file, text string) string {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
-	return path
 }
 
 // ZoneFile returns a small zone whose names are relative, so that one file can

@@ -216,9 +216,10 @@ func knotReply(r io.Reader) (data []string, err error) {
 			if _, e := io.ReadFull(r, text); e != nil {
 				return data, e
 			}
-			if c == 16+knotError {
+			switch c {
+			case 16 + knotError:
 				err = errors.New(string(text))
-			} else if c == 16+knotData || c == 16+knotID {
+			case 16 + knotData, 16 + knotID:
 				data = append(data, string(text))
 			}
 		}

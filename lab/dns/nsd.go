@@ -139,13 +139,14 @@ func NSDCertificates(t testing.TB, control netip.AddrPort) (certs, lines string)
 	if out, err := exec.Command(setup, "-d", certs).CombinedOutput(); err != nil { //nolint:noctx // ends by itself
 		t.Fatalf("nsd-control-setup: %v: %s", err, out)
 	}
-	lines = fmt.Sprintf("remote-control:\n\tcontrol-interface: %s\n\tcontrol-port: %d\n", control.Addr(), control.Port())
+	var b strings.Builder
+	fmt.Fprintf(&b, "remote-control:\n\tcontrol-interface: %s\n\tcontrol-port: %d\n", control.Addr(), control.Port())
 	for option, file := range map[string]string{
 		"server-key-file": "nsd_server.key", "server-cert-file": "nsd_server.pem",
 		"control-key-file": "nsd_control.key", "control-cert-file": "nsd_control.pem",
 	} {
-		lines += fmt.Sprintf("\t%s: %q\n", option, filepath.Join(certs, file))
+		fmt.Fprintf(&b, "\t%s: %q\n", option, filepath.Join(certs, file))
 	}
 	own(t, certs)
-	return certs, lines
+	return certs, b.String()
 }
