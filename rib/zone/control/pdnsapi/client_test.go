@@ -1,7 +1,6 @@
 package pdnsapi
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -28,7 +27,7 @@ func open(t *testing.T, address, keyFile string) *Client {
 func TestAgainstServer(t *testing.T) {
 	s := labdns.PowerDNS(t, labdns.Options{})
 	c := open(t, s.Control, s.KeyFile)
-	ctx := context.Background()
+	ctx := t.Context()
 	if v, err := c.Version(ctx); err != nil || v == "" {
 		t.Errorf("Version: %q, %v", v, err)
 	}
@@ -85,7 +84,7 @@ func TestAgainstServer(t *testing.T) {
 func TestStrangeNames(t *testing.T) {
 	s := labdns.PowerDNS(t, labdns.Options{Primary: true})
 	c := open(t, s.Control, s.KeyFile)
-	ctx := context.Background()
+	ctx := t.Context()
 	names := []name.Name{`a\032b.test.`, `a\046b.test.`, `x\034\125\059\123.test.`, `\061\0372e.test.`, `a\092b.test.`, `\200.test.`}
 	for _, n := range names {
 		s.AddZones(string(n))
@@ -121,7 +120,7 @@ func TestAnswers(t *testing.T) {
 	defer h.Close()
 	key := filepath.Join(t.TempDir(), "key")
 	c := open(t, h.URL, key)
-	ctx := context.Background()
+	ctx := t.Context()
 	if err := c.Delete(ctx, "a.test."); !errors.Is(err, ErrKey) || calls.Load() > 0 {
 		t.Errorf("without a key file: %v", err)
 	}
@@ -161,11 +160,11 @@ func TestDeadServer(t *testing.T) {
 	s := labdns.PowerDNS(t, labdns.Options{})
 	c := open(t, s.Control, s.KeyFile)
 	s.Kill()
-	if _, err := c.All(context.Background()); !errors.Is(err, ErrConnect) {
+	if _, err := c.All(t.Context()); !errors.Is(err, ErrConnect) {
 		t.Errorf("All of a dead server: %v", err)
 	}
 	s.Start()
-	lab.Eventually(t, "it answers again", func() bool { _, err := c.All(context.Background()); return err == nil })
+	lab.Eventually(t, "it answers again", func() bool { _, err := c.All(t.Context()); return err == nil })
 }
 
 func FuzzID(f *testing.F) {

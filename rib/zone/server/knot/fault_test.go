@@ -1,7 +1,6 @@
 package knot
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -59,7 +58,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 	served(t, s, list[:first])
 	done := make(chan []error)
-	go func() { done <- d.Add(context.Background(), list) }()
+	go func() { done <- d.Add(t.Context(), list) }()
 	<-time.After(10 * time.Millisecond) // in the middle of it, or about
 	s.Kill()
 	for _, err := range <-done {

@@ -1,7 +1,6 @@
 package pdns
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -65,7 +64,7 @@ func TestBulk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := d.Probe(context.Background())
+	info, err := d.Probe(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +75,7 @@ func TestBulk(t *testing.T) {
 		for _, z := range zones[from:min(from+info.Batch, count)] {
 			names = append(names, z+".")
 		}
-		good(t, d.Add(context.Background(), additions(template, names...)))
+		good(t, d.Add(t.Context(), additions(template, names...)))
 	}
 	t.Logf("driver: all added after %.1f s", time.Since(begun).Seconds())
 	wait("driver", s, begun)

@@ -1,7 +1,6 @@
 package pdns
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -86,7 +85,7 @@ func (b *bench) served(t *testing.T, zone string, want bool) {
 
 func (b *bench) status(t *testing.T, zone name.Name) server.Zone {
 	t.Helper()
-	z, err := b.driver.Status(context.Background(), []name.Name{zone})
+	z, err := b.driver.Status(t.Context(), []name.Name{zone})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +94,7 @@ func (b *bench) status(t *testing.T, zone name.Name) server.Zone {
 
 func TestAddChangeRemove(t *testing.T) {
 	b := newBench(t, cached)
-	ctx := context.Background()
+	ctx := t.Context()
 	info, err := b.driver.Probe(ctx)
 	if err != nil || info.Kind != "pdns" || info.Version == "" || info.Boot == "" || len(info.Problems) > 0 {
 		t.Fatalf("Probe: %+v, %v", info, err)
@@ -151,7 +150,7 @@ func TestAddChangeRemove(t *testing.T) {
 
 func TestForeign(t *testing.T) {
 	b := newBench(t, "")
-	ctx := context.Background()
+	ctx := t.Context()
 	b.primary.AddZones("a.test", "b.test")
 	b.secondary.SQL(fmt.Sprintf("INSERT INTO domains(name, type, master, account) VALUES('a.test', 'SLAVE', '%s', 'customer'), ('b.test', 'NATIVE', '', '');", b.primary.Address))
 	b.secondary.PDNSControl("retrieve", "a.test")
@@ -183,7 +182,7 @@ func TestForeign(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	b := newBench(t, "")
-	ctx := context.Background()
+	ctx := t.Context()
 	for what, c := range map[string]struct {
 		template server.Template
 		zone     string

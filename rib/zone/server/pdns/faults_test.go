@@ -34,7 +34,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 	tp := b.template(nil)
 	added := make(chan []error, 1)
-	go func() { added <- b.driver.Add(context.Background(), additions(tp, zones...)) }()
+	go func() { added <- b.driver.Add(t.Context(), additions(tp, zones...)) }()
 	lab.Eventually(t, "some zones are there", func() bool {
 		return len(b.secondary.SQL("SELECT 1 FROM domains LIMIT 60;")) == 2*60
 	})
@@ -117,7 +117,7 @@ func TestLocked(t *testing.T) {
 	release()
 	release = lock()
 	added := make(chan []error, 1)
-	go func() { added <- b.driver.Add(context.Background(), add) }()
+	go func() { added <- b.driver.Add(t.Context(), add) }()
 	select {
 	case errs := <-added:
 		// The zone of the first attempt may be there already, complete.

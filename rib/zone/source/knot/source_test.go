@@ -76,7 +76,7 @@ func watch(t *testing.T, s *labdns.Server) (*keeper, source.Source) {
 		t.Fatal(err)
 	}
 	k := &keeper{t: t}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = src.Run(ctx, k.tell) }()
 	t.Cleanup(func() { cancel(); <-done })

@@ -2,6 +2,7 @@ package pdns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -33,7 +34,7 @@ func (k *keeper) tell(_ context.Context, r source.Report) error {
 	defer k.mu.Unlock()
 	if k.refuse {
 		k.known = false
-		return fmt.Errorf("not now")
+		return errors.New("not now")
 	}
 	switch {
 	case r.Full != nil:
@@ -93,7 +94,7 @@ func watch(t *testing.T, s *labdns.Server, change func(*source.Options)) (*keepe
 		t.Fatal(err)
 	}
 	k := &keeper{t: t}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = src.Run(ctx, k.tell) }()
 	t.Cleanup(func() { cancel(); <-done })
@@ -164,7 +165,7 @@ func TestHears(t *testing.T) {
 	}
 	p := src.(*Source)
 	k := &keeper{t: t}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var last seen
 	p.list(ctx, &last, k.tell)
