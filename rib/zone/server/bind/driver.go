@@ -110,10 +110,10 @@ func (d *driver) Probe(ctx context.Context) (server.Info, error) {
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
-		switch {
-		case key == "version":
+		switch key {
+		case "version":
 			info.Version = versionOf(value)
-		case key == "boot time":
+		case "boot time":
 			info.Boot = value
 		}
 	}

@@ -115,8 +115,7 @@ func (d *driver) rewrite(ctx context.Context, c *named.Config, v *named.View, re
 		return nil
 	}
 	_, err = d.control.Do(ctx, rndc.Reconfig)
-	var refused *rndc.Refusal
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*rndc.Refusal](err); refused {
 		err = fmt.Errorf("%w; run named-checkconf", explain(err))
 		return errors.Join(err, writeLines(path, before))
 	}

@@ -65,8 +65,7 @@ func (d *driver) run(ctx context.Context, argv []string, in string) (string, err
 var errCommand = errors.New("the server's command failed")
 
 func meaning(err error) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		switch exit.ExitCode() {
 		case exitUnavailable:
 			return server.ErrUnreachable

@@ -57,9 +57,9 @@ func (d *driver) Add(ctx context.Context, list []server.Addition) []error {
 	return errs
 }
 
-// transact runs change in a transaction, which names what is its outcome's; what is
-// left to no outcome gets the error of the whole.
-func (d *driver) transact(ctx context.Context, names []name.Name, errs []error, change func(*knotctl.Conn, []server.Zone) ([]int, error)) []int {
+// transact runs change in a transaction; change returns which of the names wait for
+// its commit, and they get the error of the whole, as all do when change fails.
+func (d *driver) transact(ctx context.Context, names []name.Name, errs []error, change func(*knotctl.Conn, []server.Zone) ([]int, error)) {
 	all := make([]int, len(names))
 	for i := range all {
 		all[i] = i
@@ -67,10 +67,10 @@ func (d *driver) transact(ctx context.Context, names []name.Name, errs []error, 
 	c, err := knotctl.Begin(ctx, d.o.Control, patience, ours)
 	if err != nil {
 		fill(errs, all, d.wrap(err))
-		return nil
+		return
 	}
 	defer c.Close() //nolint:errcheck // what it was for is done, or broken
-	zones, _, err := d.find(c, names)
+	zones, err := d.find(c, names)
 	var open []int
 	if err == nil {
 		open, err = change(c, zones)
@@ -81,7 +81,7 @@ func (d *driver) transact(ctx context.Context, names []name.Name, errs []error, 
 		_, err = c.Do(knotctl.Data{Command: "conf-abort"})
 	}
 	if err == nil {
-		return open
+		return
 	}
 	if open == nil {
 		open = all
@@ -89,7 +89,6 @@ func (d *driver) transact(ctx context.Context, names []name.Name, errs []error, 
 	fill(errs, open, d.wrap(err))
 	_ = c.Close()
 	knotctl.Abort(ctx, d.o.Control)
-	return nil
 }
 
 // add puts the additions into the transaction and returns which wait for its commit.

@@ -123,7 +123,7 @@ func (d *driver) Status(ctx context.Context, names []name.Name) ([]server.Zone, 
 		return nil, d.wrap(err)
 	}
 	defer c.Close() //nolint:errcheck // nothing is lost
-	zones, _, err := d.find(c, names)
+	zones, err := d.find(c, names)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +156,8 @@ func (d *driver) Status(ctx context.Context, names []name.Name) ([]server.Zone, 
 }
 
 // find looks which of the zones are in the configuration, and with which template.
-func (d *driver) find(c *knotctl.Conn, names []name.Name) (zones []server.Zone, templates []string, err error) {
-	zones, templates = make([]server.Zone, len(names)), make([]string, len(names))
+func (d *driver) find(c *knotctl.Conn, names []name.Name) ([]server.Zone, error) {
+	zones, templates := make([]server.Zone, len(names)), make([]string, len(names))
 	requests := make([]knotctl.Data, len(names))
 	for i, n := range names {
 		zones[i].Name = n
@@ -171,7 +171,7 @@ func (d *driver) find(c *knotctl.Conn, names []name.Name) (zones []server.Zone, 
 	for i, err := range errs {
 		switch {
 		case errors.Is(err, knotctl.ErrUnreachable):
-			return nil, nil, d.wrap(err)
+			return nil, d.wrap(err)
 		case errors.Is(err, knotctl.ErrNoItem), err == nil:
 			zones[i].Present = true
 			if id, ok := strings.CutPrefix(templates[i], tag); ok {
@@ -179,7 +179,7 @@ func (d *driver) find(c *knotctl.Conn, names []name.Name) (zones []server.Zone, 
 			}
 		}
 	}
-	return zones, templates, nil
+	return zones, nil
 }
 
 // Kick transfers the zones again, whatever their serial.

@@ -85,7 +85,7 @@ const lull = 30 * time.Second
 func (d *driver) persist(ctx context.Context, zones []server.Zone) error {
 	c, err := d.settings()
 	if err != nil {
-		return nil // Probe says so
+		return nil //nolint:nilerr // Probe says so
 	}
 	files := map[string]bool{}
 	entries, err := os.ReadDir(filepath.Join(c.zonesDir(), folder))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,12 +17,14 @@ import (
 // TestSetup applies the recipe to an nsd that knows nothing of kaname.
 func TestSetup(t *testing.T) {
 	p, s := bed(t, dns.Options{})
-	bare := fmt.Sprintf("server:\n\tip-address: 127.0.0.1@%d\n\tport: %d\n\tusername: \"\"\n\tdatabase: \"\"\n\tzonesdir: %q\n",
+	var b strings.Builder
+	fmt.Fprintf(&b, "server:\n\tip-address: 127.0.0.1@%d\n\tport: %d\n\tusername: \"\"\n\tdatabase: \"\"\n\tzonesdir: %q\n",
 		s.Address.Port(), s.Address.Port(), filepath.Join(s.Dir, "zones"))
 	for option, file := range map[string]string{"pidfile": "nsd.pid", "xfrdfile": "xfrd.state", "xfrdir": ".", "zonelistfile": "zone.list"} {
-		bare += fmt.Sprintf("\t%s: %q\n", option, filepath.Join(s.Dir, file))
+		fmt.Fprintf(&b, "\t%s: %q\n", option, filepath.Join(s.Dir, file))
 	}
-	bare += fmt.Sprintf("remote-control:\n\tcontrol-enable: yes\n\tcontrol-interface: %q\n", s.Control)
+	fmt.Fprintf(&b, "remote-control:\n\tcontrol-enable: yes\n\tcontrol-interface: %q\n", s.Control)
+	bare := b.String()
 	config := func(text string) {
 		if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

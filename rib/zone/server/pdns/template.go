@@ -47,13 +47,6 @@ func shapeOf(t server.Template, has []string) (shape, error) {
 	if len(t.Primaries) == 0 {
 		return bad("it names no primary")
 	}
-	key := func(text string) (string, error) {
-		k := dns.CanonicalName(text)
-		if !slices.ContainsFunc(has, func(h string) bool { return dns.CanonicalName(h) == k }) {
-			return "", fmt.Errorf("the server has no TSIG key %q; run kaname zone setup, or pdnsutil import-tsig-key", text)
-		}
-		return k, nil
-	}
 	for i, p := range t.Primaries {
 		if !p.Address.IsValid() {
 			return bad("a primary has no address")
@@ -62,7 +55,7 @@ func shapeOf(t server.Template, has []string) (shape, error) {
 			return bad("PowerDNS signs with one key a zone, and its primaries have several; give them one key")
 		}
 		if i == 0 && p.Key != "" {
-			k, err := key(p.Key)
+			k, err := keyOf(p.Key, has)
 			if err != nil {
 				return bad("%w", err)
 			}
@@ -74,26 +67,43 @@ func shapeOf(t server.Template, has []string) (shape, error) {
 		return bad("its primaries are written in %d octets, and PowerDNS keeps %d; name fewer", n, maxMasters)
 	}
 	for _, who := range t.Transfer {
-		if text, is := strings.CutPrefix(who, "key "); is {
-			k, err := key(strings.TrimSpace(text))
-			if err != nil {
-				return bad("%w", err)
-			}
-			s.settings.Give = append(s.settings.Give, k)
-			continue
-		}
-		p, err := prefix(who)
-		if err != nil {
-			return bad("transfer %q is neither an address, a prefix nor \"key NAME\"", who)
-		}
-		if !p.Addr().IsLoopback() { // allow-axfr-ips has those, and Probe sees to it
-			s.allow = append(s.allow, p.String())
+		if err := s.transfer(who, has); err != nil {
+			return bad("%w", err)
 		}
 	}
 	if err := s.options(t.Options["pdns"]); err != nil {
 		return bad("%w", err)
 	}
 	return s, nil
+}
+
+// keyOf returns the canonical name of a TSIG key that the server has.
+func keyOf(text string, has []string) (string, error) {
+	k := dns.CanonicalName(text)
+	if !slices.ContainsFunc(has, func(h string) bool { return dns.CanonicalName(h) == k }) {
+		return "", fmt.Errorf("the server has no TSIG key %q; run kaname zone setup, or pdnsutil import-tsig-key", text)
+	}
+	return k, nil
+}
+
+// transfer lets who transfer the zone: an address, a prefix or "key NAME".
+func (s *shape) transfer(who string, has []string) error {
+	if text, is := strings.CutPrefix(who, "key "); is {
+		k, err := keyOf(strings.TrimSpace(text), has)
+		if err != nil {
+			return err
+		}
+		s.settings.Give = append(s.settings.Give, k)
+		return nil
+	}
+	p, err := prefix(who)
+	if err != nil {
+		return fmt.Errorf("transfer %q is neither an address, a prefix nor \"key NAME\"", who)
+	}
+	if !p.Addr().IsLoopback() { // allow-axfr-ips has those, and Probe sees to it
+		s.allow = append(s.allow, p.String())
+	}
+	return nil
 }
 
 // prefix reads an address or a prefix.
