@@ -51,7 +51,11 @@ func (r *service) openSites(loop func(func(context.Context) error)) error {
 		r.mu.Unlock()
 		loop(func(ctx context.Context) error {
 			defer root.Close()
-			defer driver.Close()
+			defer func() {
+				if err := driver.Close(); err != nil {
+					r.node.Log.Warn("driver of a server did not close", "server", c.Name, "why", err)
+				}
+			}()
 			return s.Run(ctx)
 		})
 	}
@@ -93,7 +97,7 @@ func (r *service) runSource(ctx context.Context, c *Source, o source.Options, s 
 	for {
 		err := s.Run(ctx, tell)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		why := "the source ended"
 		if err != nil {

@@ -77,8 +77,8 @@ func id(n name.Name) string {
 	}
 	var b strings.Builder
 	for i := range len(n) {
-		switch c := n[i]; {
-		case c == '\\' || c == '_':
+		switch c := n[i]; c {
+		case '\\', '_':
 			fmt.Fprintf(&b, "=%02X", c)
 		default:
 			b.WriteByte(c)

@@ -68,20 +68,20 @@ type entry struct {
 	table []entry
 }
 
-func get(table []entry, path ...string) (entry, bool) {
-	for i, e := range table {
-		if e.key == path[0] {
-			if len(path) == 1 {
-				return table[i], true
-			}
-			return get(e.table, path[1:]...)
-		}
+// get finds the entry of a key, or one below it.
+func get(table []entry, key string, below ...string) (entry, bool) {
+	i := slices.IndexFunc(table, func(e entry) bool { return e.key == key })
+	if i < 0 {
+		return entry{}, false
 	}
-	return entry{}, false
+	if len(below) == 0 {
+		return table[i], true
+	}
+	return get(table[i].table, below[0], below[1:]...)
 }
 
-func text(table []entry, path ...string) string {
-	e, _ := get(table, path...)
+func text(table []entry, key string, below ...string) string {
+	e, _ := get(table, key, below...)
 	return string(e.value)
 }
 

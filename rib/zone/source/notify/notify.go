@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -210,15 +211,12 @@ func (s *Source) look(ctx context.Context, n name.Name, fresh bool) (verdict, er
 }
 
 func list(names []name.Name) string {
-	text := ""
-	for i, n := range names {
-		if i > 0 {
-			text += ", "
-		}
-		text += n.Bare()
-	}
-	if text == "" {
+	if len(names) == 0 {
 		return "(none)"
 	}
-	return text
+	bare := make([]string, len(names))
+	for i, n := range names {
+		bare[i] = n.Bare()
+	}
+	return strings.Join(bare, ", ")
 }
