@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"kaname.dev/kaname/rib/zone/control/rndc/named"
-	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/source"
 )
 
@@ -65,7 +63,7 @@ func (s *bind) Hear(source.Notify) {
 // seen is what was last told, and when.
 type seen struct {
 	told    bool // and taken
-	members map[name.Name]bool
+	members source.Set
 	peek    string
 	full    time.Time
 	again   []time.Time // when to list though nothing seems to have changed
@@ -134,7 +132,7 @@ func (s *bind) step(ctx context.Context, last *seen, tell func(context.Context, 
 }
 
 // look returns what is to be told, nil when nothing is.
-func (s *bind) look(ctx context.Context, last *seen) (*source.Report, map[name.Name]bool, string, error) {
+func (s *bind) look(ctx context.Context, last *seen) (*source.Report, source.Set, string, error) {
 	address, err := s.stats()
 	if err != nil {
 		return nil, nil, "", err
@@ -169,42 +167,12 @@ func (s *bind) look(ctx context.Context, last *seen) (*source.Report, map[name.N
 		return nil, nil, "", err
 	}
 	if full {
-		return &source.Report{Full: list(members)}, members, peek, nil
+		return &source.Report{Full: members.List()}, members, peek, nil
 	}
-	if delta := compare(last.members, members); delta != nil {
+	if delta := members.Since(last.members); delta != nil {
 		return &source.Report{Delta: delta}, members, peek, nil
 	}
 	return nil, nil, "", nil
-}
-
-// list returns members as a report has them.
-func list(members map[name.Name]bool) *source.List {
-	l := &source.List{Members: make([]source.Member, 0, len(members))}
-	for _, n := range slices.Sorted(maps.Keys(members)) {
-		l.Members = append(l.Members, source.Member{Name: n})
-	}
-	return l
-}
-
-// compare returns what changed, nil when nothing did.
-func compare(before, after map[name.Name]bool) *source.Delta {
-	var d source.Delta
-	for n := range after {
-		if !before[n] {
-			d.Add = append(d.Add, source.Member{Name: n})
-		}
-	}
-	for n := range before {
-		if !after[n] {
-			d.Remove = append(d.Remove, n)
-		}
-	}
-	if len(d.Add)+len(d.Remove) == 0 {
-		return nil
-	}
-	slices.SortFunc(d.Add, func(a, b source.Member) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	slices.Sort(d.Remove)
-	return &d
 }
 
 // stats returns the address of the statistics channel, and reads the configuration
@@ -229,7 +197,7 @@ func (s *bind) stats() (string, error) {
 }
 
 // members picks the primary zones that are meant for others.
-func (s *bind) members(snapshot *named.Snapshot) (map[name.Name]bool, error) {
+func (s *bind) members(snapshot *named.Snapshot) (source.Set, error) {
 	view := s.o.View
 	if view == "" {
 		var names []string
@@ -248,9 +216,9 @@ func (s *bind) members(snapshot *named.Snapshot) (map[name.Name]bool, error) {
 		return nil, fmt.Errorf("named has no view %q; correct view", view)
 	}
 	leave := s.catalogs(view)
-	members := map[name.Name]bool{}
+	members := source.Set{}
 	for _, z := range zones {
-		if (z.Type == "primary" || z.Type == "master") && !leave[z.Name] && s.allowed(z.Name) {
+		if (z.Type == "primary" || z.Type == "master") && !leave[z.Name] && s.o.Allowed(z.Name) {
 			members[z.Name] = true
 		}
 	}
@@ -258,8 +226,8 @@ func (s *bind) members(snapshot *named.Snapshot) (map[name.Name]bool, error) {
 }
 
 // catalogs returns the catalog zones that are known, to be left out.
-func (s *bind) catalogs(view string) map[name.Name]bool {
-	leave := map[name.Name]bool{}
+func (s *bind) catalogs(view string) source.Set {
+	leave := source.Set{}
 	if s.o.Catalog != "" {
 		leave[s.o.Catalog] = true
 	}
@@ -269,11 +237,4 @@ func (s *bind) catalogs(view string) map[name.Name]bool {
 		}
 	}
 	return leave
-}
-
-func (s *bind) allowed(n name.Name) bool {
-	if len(s.o.Allow) == 0 {
-		return n != name.Root
-	}
-	return slices.ContainsFunc(s.o.Allow, n.Under)
 }

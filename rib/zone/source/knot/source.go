@@ -45,7 +45,7 @@ type Source struct {
 	ask wire.Client
 
 	mu    sync.Mutex
-	hints map[name.Name]bool
+	hints source.Set
 	heard chan struct{} // holds a token when there are hints
 }
 
@@ -58,7 +58,7 @@ func New(o source.Options) (source.Source, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{o: o, hints: map[name.Name]bool{}, heard: make(chan struct{}, 1)}, nil
+	return &Source{o: o, hints: source.Set{}, heard: make(chan struct{}, 1)}, nil
 }
 
 // Hear notes a zone to look at soon.
@@ -87,7 +87,7 @@ func (s *Source) take() []name.Name {
 // seen is what was last told, and when.
 type seen struct {
 	told    bool // and taken
-	members map[name.Name]bool
+	members source.Set
 	count   string // knotd's, before the list
 	listed  time.Time
 	full    time.Time
@@ -118,7 +118,7 @@ func (s *Source) Run(ctx context.Context, tell func(context.Context, source.Repo
 }
 
 // verified reports whether the configured primary bears out that a zone came, or went.
-func (s *Source) verified(ctx context.Context, members map[name.Name]bool) bool {
+func (s *Source) verified(ctx context.Context, members source.Set) bool {
 	for _, n := range s.take() {
 		if !s.o.Peer.Address.IsValid() {
 			return !members[n]
@@ -158,8 +158,8 @@ func (s *Source) look(ctx context.Context, last *seen, hinted bool, tell func(co
 	last.count, last.listed = count, time.Now()
 	var report source.Report
 	if full {
-		report.Full = list(members)
-	} else if report.Delta = compare(last.members, members); report.Delta == nil {
+		report.Full = members.List()
+	} else if report.Delta = members.Since(last.members); report.Delta == nil {
 		return countEvery
 	}
 	if !s.tell(ctx, last, report, tell) {
@@ -185,7 +185,7 @@ func countOf(c *knotctl.Conn) (string, error) {
 
 // list reads the configuration. What a zone does not say, its template does, or the
 // template "default".
-func (s *Source) list(c *knotctl.Conn) (map[name.Name]bool, error) {
+func (s *Source) list(c *knotctl.Conn) (source.Set, error) {
 	from := map[string]map[string]string{} // by section.item, then id
 	for _, what := range [][2]string{
 		{"zone", "template"}, {"zone", "master"}, {"zone", "catalog-role"}, {"template", "master"}, {"template", "catalog-role"},
@@ -208,7 +208,7 @@ func (s *Source) list(c *knotctl.Conn) (map[name.Name]bool, error) {
 		}
 		return from["template."+what][template]
 	}
-	members := map[name.Name]bool{}
+	members := source.Set{}
 	var bad error
 	err := c.Each(knotctl.Data{Command: "conf-read", Section: "zone", Item: "domain"}, func(u knotctl.Data) {
 		n, err := name.Parse(u.Value)
@@ -217,7 +217,7 @@ func (s *Source) list(c *knotctl.Conn) (map[name.Name]bool, error) {
 			return
 		}
 		role := value(u.Value, "catalog-role")
-		if value(u.Value, "master") == "" && role != "interpret" && role != "generate" && s.allowed(n) {
+		if value(u.Value, "master") == "" && role != "interpret" && role != "generate" && s.o.Allowed(n) {
 			members[n] = true
 		}
 	})
@@ -225,14 +225,6 @@ func (s *Source) list(c *knotctl.Conn) (map[name.Name]bool, error) {
 		err = nil // the section is empty
 	}
 	return members, errors.Join(err, bad)
-}
-
-// allowed reports whether a zone of this name may be a member.
-func (s *Source) allowed(n name.Name) bool {
-	if len(s.o.Allow) == 0 {
-		return n != name.Root
-	}
-	return slices.ContainsFunc(s.o.Allow, func(a name.Name) bool { return n.Under(a) })
 }
 
 // trouble tells that the set is unknown, and returns how long to wait.
@@ -253,32 +245,4 @@ func (s *Source) tell(ctx context.Context, last *seen, r source.Report, tell fun
 		return false
 	}
 	return true
-}
-
-// list returns members as a report has them.
-func list(members map[name.Name]bool) *source.List {
-	l := &source.List{Members: make([]source.Member, 0, len(members))}
-	for _, n := range slices.Sorted(maps.Keys(members)) {
-		l.Members = append(l.Members, source.Member{Name: n})
-	}
-	return l
-}
-
-// compare returns what changed, nil when nothing did.
-func compare(before, after map[name.Name]bool) *source.Delta {
-	var d source.Delta
-	for _, n := range slices.Sorted(maps.Keys(after)) {
-		if !before[n] {
-			d.Add = append(d.Add, source.Member{Name: n})
-		}
-	}
-	for _, n := range slices.Sorted(maps.Keys(before)) {
-		if !after[n] {
-			d.Remove = append(d.Remove, n)
-		}
-	}
-	if len(d.Add)+len(d.Remove) == 0 {
-		return nil
-	}
-	return &d
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +44,7 @@ type Source struct {
 	ask wire.Client
 
 	mu    sync.Mutex
-	hints map[name.Name]bool
+	hints source.Set
 	heard chan struct{} // holds a token when there are hints
 }
 
@@ -61,7 +60,7 @@ func New(o source.Options) (source.Source, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{o: o, api: api, hints: map[name.Name]bool{}, heard: make(chan struct{}, 1)}, nil
+	return &Source{o: o, api: api, hints: source.Set{}, heard: make(chan struct{}, 1)}, nil
 }
 
 // Hear notes a zone to look at soon.
@@ -96,7 +95,7 @@ func (s *Source) take() []name.Name {
 // seen is what was last told, and when.
 type seen struct {
 	told    bool // and taken
-	members map[name.Name]bool
+	members source.Set
 	full    time.Time
 }
 
@@ -150,7 +149,7 @@ func (s *Source) list(ctx context.Context, last *seen, tell func(context.Context
 		}
 		return retry
 	}
-	members := make(map[name.Name]bool, len(zones))
+	members := make(source.Set, len(zones))
 	for _, z := range zones {
 		if s.member(ctx, z, last.members) {
 			members[z.Name] = true
@@ -160,8 +159,8 @@ func (s *Source) list(ctx context.Context, last *seen, tell func(context.Context
 	full := !last.told || time.Since(last.full) >= fullEvery
 	var report source.Report
 	if full {
-		report.Full = list(members)
-	} else if report.Delta = compare(last.members, members); report.Delta == nil {
+		report.Full = members.List()
+	} else if report.Delta = members.Since(last.members); report.Delta == nil {
 		return wait
 	}
 	if !s.tell(ctx, last, report, tell) {
@@ -190,7 +189,7 @@ func (s *Source) look(ctx context.Context, zones []name.Name, last *seen, tell f
 			delete(members, n)
 		}
 	}
-	delta := compare(last.members, members)
+	delta := members.Since(last.members)
 	if delta == nil {
 		return true
 	}
@@ -202,11 +201,11 @@ func (s *Source) look(ctx context.Context, zones []name.Name, last *seen, tell f
 }
 
 // member reports whether a zone is one of the set.
-func (s *Source) member(ctx context.Context, z pdnsapi.Zone, before map[name.Name]bool) bool {
+func (s *Source) member(ctx context.Context, z pdnsapi.Zone, before source.Set) bool {
 	if z.Kind != pdnsapi.Master && (z.Kind != pdnsapi.Native || !s.o.Native) {
 		return false
 	}
-	if !s.allowed(z.Name) {
+	if !s.o.Allowed(z.Name) {
 		return false
 	}
 	if z.Serial != 0 || before[z.Name] || !s.o.Peer.Address.IsValid() {
@@ -217,14 +216,6 @@ func (s *Source) member(ctx context.Context, z pdnsapi.Zone, before map[name.Nam
 	defer cancel()
 	_, err := s.ask.SOA(ctx, s.o.Peer, z.Name)
 	return err == nil
-}
-
-// allowed reports whether a zone of this name may be a member.
-func (s *Source) allowed(n name.Name) bool {
-	if len(s.o.Allow) == 0 {
-		return n != name.Root
-	}
-	return slices.ContainsFunc(s.o.Allow, func(a name.Name) bool { return n.Under(a) })
 }
 
 // trouble tells that the set is unknown.
@@ -245,32 +236,4 @@ func (s *Source) tell(ctx context.Context, last *seen, r source.Report, tell fun
 		return false
 	}
 	return true
-}
-
-// list returns members as a report has them.
-func list(members map[name.Name]bool) *source.List {
-	l := &source.List{Members: make([]source.Member, 0, len(members))}
-	for _, n := range slices.Sorted(maps.Keys(members)) {
-		l.Members = append(l.Members, source.Member{Name: n})
-	}
-	return l
-}
-
-// compare returns what changed, nil when nothing did.
-func compare(before, after map[name.Name]bool) *source.Delta {
-	var d source.Delta
-	for _, n := range slices.Sorted(maps.Keys(after)) {
-		if !before[n] {
-			d.Add = append(d.Add, source.Member{Name: n})
-		}
-	}
-	for _, n := range slices.Sorted(maps.Keys(before)) {
-		if !after[n] {
-			d.Remove = append(d.Remove, n)
-		}
-	}
-	if len(d.Add)+len(d.Remove) == 0 {
-		return nil
-	}
-	return &d
 }
