@@ -58,7 +58,7 @@ func (r *service) changing() []action.Action {
 		action.New("zone remove", "Take zones away that were added with \"zone add\", or let a held one go", action.Changes, r.remove,
 			action.InJapanese("直接追加したゾーンを取り除く"),
 			action.WithPlan(r.planRemove),
-			action.WithLong("The servers stop to answer for them; their contents rest in quarantine. With --force a zone goes also when its contents cannot be kept, or when its parent still points here."),
+			action.WithLong("The servers stop to answer for them; their contents rest in quarantine. With --force a zone goes also when its contents cannot be kept. With zone.resolver set, the plan warns when the parent still points here."),
 			action.WithExample("kaname zone remove example.jp", "to be restored with: kaname zone restore")),
 		action.New("zone restore", "Serve a removed zone again, from the contents in quarantine", action.Changes, r.restore,
 			action.InJapanese("隔離中のゾーンを復元する"),

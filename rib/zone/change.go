@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/keeper"
+	"kaname.dev/kaname/rib/zone/name"
 )
 
 // addIn says which zones to add.
@@ -95,6 +96,7 @@ func (r *service) planRemove(ctx context.Context, in removeIn) (action.Plan, err
 		return action.Plan{}, err
 	}
 	p := action.Plan{Summary: fmt.Sprintf("stop serving %d zones on all servers", len(keys))}
+	var going []name.Name
 	for _, k := range keys {
 		v, err := r.view(ctx, exchange.Query{Zone: string(k.Name)})
 		if err != nil {
@@ -109,6 +111,8 @@ func (r *service) planRemove(ctx context.Context, in removeIn) (action.Plan, err
 			what = fmt.Sprintf("take zone %s from %d servers, keep its contents for %s", k.Name.Unicode(), len(z.Cells), r.settings().Quarantine)
 			if z.State == "desired" && !isPlane(z.Source) {
 				what = fmt.Sprintf("zone %s belongs to source %s and stays while that has it", k.Name.Unicode(), z.Source)
+			} else {
+				going = append(going, k.Name)
 			}
 			for j := range z.Cells {
 				if z.Cells[j].Note != "" && in.Force {
@@ -118,6 +122,7 @@ func (r *service) planRemove(ctx context.Context, in removeIn) (action.Plan, err
 		}
 		p.Steps = append(p.Steps, action.Step{What: what})
 	}
+	p.Warnings = append(p.Warnings, r.warnDelegated(ctx, going)...)
 	return p, nil
 }
 

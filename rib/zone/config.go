@@ -26,7 +26,8 @@ type Config struct {
 
 	Guard      Guard         `yaml:"guard" help:"on cores: how much may vanish at once without an operator"`
 	Quarantine time.Duration `yaml:"quarantine" help:"on cores: how long a removed zone can be restored with its contents"`
-	Resolver   string        `yaml:"resolver" help:"host:port of a resolver with which delegations are checked; empty means they are not"`
+	Resolver   string        `yaml:"resolver" help:"on cores: host:port of a resolver with which delegations are checked; empty means they are not"`
+	Names      []string      `yaml:"names" help:"on cores: names of our servers, as delegations name them; empty means that strange and absent ones are not looked for"`
 	Rescue     string        `yaml:"rescue" help:"loopback address from which this host's servers get the contents of restored zones"`
 }
 
@@ -140,6 +141,16 @@ func (c *Config) Check() error {
 	}
 	if a, err := netip.ParseAddrPort(c.Rescue); c.Rescue != "" && (err != nil || !a.Addr().IsLoopback()) {
 		return fmt.Errorf("rescue: %q is not a loopback address with a port", c.Rescue)
+	}
+	return c.checkDelegations()
+}
+
+func (c *Config) checkDelegations() error {
+	if _, err := netip.ParseAddrPort(c.Resolver); c.Resolver != "" && err != nil {
+		return fmt.Errorf("resolver: %q is not an IP address and port (127.0.0.1:53)", c.Resolver)
+	}
+	if _, err := names(c.Names); err != nil {
+		return fmt.Errorf("names: %w", err)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func rows(z *exchange.ZoneView) []statusOut {
 		shown += " (" + z.View + ")"
 	}
 	if len(z.Cells) == 0 {
-		return []statusOut{{Zone: shown, State: z.State, Note: standing(z)}}
+		return []statusOut{{Zone: shown, State: z.State, Note: joined(standing(z), z.Delegation)}}
 	}
 	var out []statusOut
 	for i := range z.Cells {
@@ -86,11 +86,20 @@ func rows(z *exchange.ZoneView) []statusOut {
 			o.Lag = time.Since(c.Behind).Round(time.Second).String()
 		}
 		if z.State == "restored" {
-			o.Note = strings.TrimPrefix(o.Note+"; restored from quarantine", "; ")
+			o.Note = joined(o.Note, "restored from quarantine")
 		}
+		o.Note = joined(o.Note, z.Delegation)
 		out = append(out, o)
 	}
 	return out
+}
+
+// joined returns two notes as one.
+func joined(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
 }
 
 // known returns a serial, nil for none.
@@ -220,7 +229,7 @@ func listed(z *exchange.ZoneView) listOut {
 	if !z.Until.IsZero() {
 		o.Until = z.Until.UTC().Format(time.RFC3339)
 	}
-	o.Note = strings.Join(notes, "; ")
+	o.Note = joined(strings.Join(notes, "; "), z.Delegation)
 	return o
 }
 

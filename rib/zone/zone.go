@@ -22,6 +22,7 @@ import (
 	"kaname.dev/kaname/rib"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/keeper"
+	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/quarantine"
 	"kaname.dev/kaname/rib/zone/serve"
 	"kaname.dev/kaname/rib/zone/site"
@@ -57,13 +58,15 @@ type service struct {
 	client *exchange.Client
 	keeper *keeper.Keeper // nil on plain hosts
 	meters *watch.Metrics
+	known  map[name.Name][]netip.AddrPort // servers that delegations name, known without asking; tests set it
 
 	mu      sync.Mutex // guards the fields below
 	set     Config     // as it is now
 	sites   map[string]*site.Site
 	sources map[string]source.Source
 	kept    *quarantine.Store
-	served  bool // the commands are
+	served  bool                       // the commands are
+	astray  map[name.Name]watch.Report // delegations that are not right; of the keeper
 	desired chan keeper.Desired
 	listen  *serve.Server // nil when there is no DNS listener; of Run
 }
@@ -92,6 +95,7 @@ func (r *service) attach(n rib.Node) (err error) {
 	r.node, r.set = n, *r.config
 	r.client = &exchange.Client{Plane: n.Plane, Peer: n.PeerClient}
 	r.sites, r.sources, r.desired = map[string]*site.Site{}, map[string]source.Source{}, make(chan keeper.Desired, 1)
+	r.astray = map[name.Name]watch.Report{}
 	if r.meters, err = watch.NewMetrics(n.Metrics); err != nil {
 		return err
 	}
@@ -101,8 +105,11 @@ func (r *service) attach(n rib.Node) (err error) {
 	if !n.Plane.IsCore() {
 		return nil
 	}
+	if err := r.meterDelegations(n.Metrics); err != nil {
+		return err
+	}
 	r.keeper, err = keeper.New(keeper.Options{
-		Plane: n.Plane, Log: n.Log, Metrics: n.Metrics, Settings: r.keeperSettings, Desired: r.latest,
+		Plane: n.Plane, Log: n.Log, Metrics: n.Metrics, Settings: r.keeperSettings, Desired: r.latest, Delegation: r.delegationNote,
 	})
 	if err != nil {
 		return err
@@ -171,6 +178,7 @@ func (r *service) run(ctx context.Context) error {
 	if r.keeper != nil {
 		loop(r.keeper.Run)
 		loop(r.publish)
+		loop(r.delegations)
 	}
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

@@ -186,6 +186,9 @@ type ZoneView struct {
 	Pinned  bool      `json:"pinned,omitempty"`
 	Adopted bool      `json:"adopted,omitempty"`
 	Cells   []At      `json:"cells"`
+	// Delegation says what is wrong with what the parent says of it; empty when nothing
+	// is, or nothing is known.
+	Delegation string `json:"delegation,omitempty"`
 }
 
 // At is a cell with its server.

@@ -22,6 +22,7 @@ import (
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/guard"
+	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/server"
 )
 
@@ -48,7 +49,10 @@ type Options struct {
 	// Desired is called, if not nil, after each change of what is desired, by the
 	// goroutine that made it; with all that is desired, by view.
 	Desired func(d Desired)
-	Now     func() time.Time // time.Now when nil
+	// Delegation says what is wrong with a zone's delegation, if not nil; empty for
+	// nothing. It must not call the keeper.
+	Delegation func(zone name.Name) string
+	Now        func() time.Time // time.Now when nil
 }
 
 // Keeper is the keeper's office on one core; whether this core holds it changes.

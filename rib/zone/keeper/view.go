@@ -164,6 +164,9 @@ func (r *reign) zoneView(k Key) exchange.ZoneView {
 	case lost != nil:
 		z.State, z.Source, z.Until = "quarantined", lost.name, lost.e.Gone.Add(r.k.o.Settings().Quarantine)
 	}
+	if say := r.k.o.Delegation; say != nil && z.State == "desired" {
+		z.Delegation = say(k.Name)
+	}
 	for src, o := range r.sources {
 		if e, ok := o.zones.get(k.Name); ok && e.Gone.IsZero() && src != z.Source && o.doc.Value.View == k.View {
 			z.Also = append(z.Also, src)
@@ -179,12 +182,12 @@ func (r *reign) zoneView(k Key) exchange.ZoneView {
 	return z
 }
 
-// well reports whether a zone is served wherever it should be.
+// well reports whether a zone is served wherever it should be, and delegated as it should.
 func well(z *exchange.ZoneView) bool {
 	for _, c := range z.Cells {
 		if c.State != exchange.Serving {
 			return false
 		}
 	}
-	return z.State == "desired" || z.State == "quarantined"
+	return (z.State == "desired" || z.State == "quarantined") && z.Delegation == ""
 }
