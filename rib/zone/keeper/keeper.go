@@ -112,7 +112,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		lease, err := k.o.Plane.Lease(ctx, LeaseName, plane.LeaseOptions{TTL: leaseTTL, Why: "keeper of the zones"})
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it was told to end
 			}
 			return err
 		}

@@ -81,29 +81,9 @@ func (r *reign) serverView(o *observer) exchange.ServerView {
 
 // states adds the zones that were asked for. r.mu is held.
 func (r *reign) states(in *exchange.Query, v *exchange.View) error {
-	keys := map[Key]bool{}
-	if in.Zone != "" {
-		n, err := name.Parse(in.Zone)
-		if err != nil {
-			return invalid(in.Zone, err)
-		}
-		for _, view := range r.views() {
-			keys[Key{view, n}] = true
-		}
-	} else {
-		under := name.Root
-		if in.Under != "" {
-			n, err := name.Parse(in.Under)
-			if err != nil {
-				return invalid(in.Under, err)
-			}
-			under = n
-		}
-		for k := range r.everything() {
-			if k.Name.Under(under) && strings.HasPrefix(string(k.Name), in.Prefix) {
-				keys[k] = true
-			}
-		}
+	keys, err := r.asked(in)
+	if err != nil {
+		return err
 	}
 	sorted := slices.SortedFunc(maps.Keys(keys), func(a, b Key) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.View, b.View))
@@ -120,6 +100,35 @@ func (r *reign) states(in *exchange.Query, v *exchange.View) error {
 		v.States = append(v.States, z)
 	}
 	return nil
+}
+
+// asked returns the zones that a query is about. r.mu is held.
+func (r *reign) asked(in *exchange.Query) (map[Key]bool, error) {
+	keys := map[Key]bool{}
+	if in.Zone != "" {
+		n, err := name.Parse(in.Zone)
+		if err != nil {
+			return nil, invalid(in.Zone, err)
+		}
+		for _, view := range r.views() {
+			keys[Key{view, n}] = true
+		}
+		return keys, nil
+	}
+	under := name.Root
+	if in.Under != "" {
+		n, err := name.Parse(in.Under)
+		if err != nil {
+			return nil, invalid(in.Under, err)
+		}
+		under = n
+	}
+	for k := range r.everything() {
+		if k.Name.Under(under) && strings.HasPrefix(string(k.Name), in.Prefix) {
+			keys[k] = true
+		}
+	}
+	return keys, nil
 }
 
 // views returns all views. r.mu is held.
