@@ -39,7 +39,7 @@ const (
 
 // chaseRate is about how many questions a second all chases ask together: when very many
 // zones are added at once, the server has better things to do than to answer us.
-const chaseRate = 400
+const chaseRate = 200
 
 // youth is how long a chase is among those that have just begun: these share the rate
 // with each other, so that one more zone is seen at once where many are ill.

@@ -24,7 +24,7 @@ type Options struct {
 	Keys    Keys
 	Period  time.Duration // each zone is asked for so often; 1 minute when zero
 	Rate    int           // questions a second to the server, at most; 1000 when zero
-	Sweep   int           // questions a second to each primary, at most; 200 when zero
+	Sweep   int           // questions a second to each primary, at most; 100 when zero
 	Metrics *Metrics      // may be nil
 	Log     *slog.Logger  // may be nil
 	// OnServed and OnGone are told how long after Added and Removed a zone was answered,
@@ -90,7 +90,7 @@ func New(o Options) *Watcher {
 		o.Rate = 1000
 	}
 	if o.Sweep <= 0 {
-		o.Sweep = 200
+		o.Sweep = 100
 	}
 	if o.asker == nil {
 		o.asker = newDatagrams
