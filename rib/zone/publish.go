@@ -35,8 +35,7 @@ func (r *service) publish(ctx context.Context) error {
 			}
 		}
 	}
-	var last []map[name.Name]catalog.Member // by catalog, as published
-	last = make([]map[name.Name]catalog.Member, len(r.config.Catalog))
+	last := make([]map[name.Name]catalog.Member, len(r.config.Catalog)) // by catalog, as published
 	for {
 		select {
 		case <-ctx.Done():

@@ -126,7 +126,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 	for try := 1; ; try++ {
 		err := c.once(ctx, method, path, body, out)
 		r, refused := errors.AsType[*Refusal](err)
-		again := refused && r.busy() || hungUp(err)
+		again := refused && r.busy() || method != http.MethodPost && hungUp(err)
 		if err == nil || try == tries || !again {
 			return err
 		}
@@ -140,8 +140,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 }
 
 // hungUp reports whether PowerDNS closed the connection instead of answering, as it
-// does now and then. What was asked for may have been done: a zone that was to be
-// created exists then, one that was to be deleted does not.
+// does now and then. What was asked for may have been done, or half of it: a creation
+// is not repeated, for its caller must look at what there is.
 func hungUp(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }
