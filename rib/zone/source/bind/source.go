@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"kaname.dev/kaname/rib/zone/control/rndc/named"
@@ -31,6 +32,7 @@ var settle = []time.Duration{500 * time.Millisecond, 2 * time.Second}
 type bind struct {
 	o      source.Options
 	hints  chan struct{}
+	quick  *hints
 	config *named.Config
 }
 
@@ -49,11 +51,12 @@ func New(o source.Options) (source.Source, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &bind{o: o, hints: make(chan struct{}, 1)}, nil
+	return &bind{o: o, hints: make(chan struct{}, 1), quick: newHints()}, nil
 }
 
 // Hear makes the source look at once. What it reports comes from named alone.
-func (s *bind) Hear(source.Notify) {
+func (s *bind) Hear(n source.Notify) {
+	s.quick.hear(n.Zone)
 	select {
 	case s.hints <- struct{}{}:
 	default:
@@ -71,6 +74,11 @@ type seen struct {
 
 func (s *bind) Run(ctx context.Context, tell func(context.Context, source.Report) error) error {
 	var last seen
+	var quick sync.WaitGroup
+	defer quick.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	quick.Go(func() { s.hurry(ctx, tell) })
 	for {
 		begun := time.Now()
 		wait := s.step(ctx, &last, tell)
@@ -128,6 +136,7 @@ func (s *bind) step(ctx context.Context, last *seen, tell func(context.Context, 
 		last.full = time.Now()
 	}
 	last.told, last.members, last.peek = true, members, peek
+	s.quick.told(members)
 	return peekEvery
 }
 
@@ -158,6 +167,7 @@ func (s *bind) look(ctx context.Context, last *seen) (*source.Report, source.Set
 		}
 		last.peek = peek
 	}
+	begun := time.Now()
 	snapshot, err := named.Stats(ctx, address)
 	if err != nil {
 		return nil, nil, "", err
@@ -166,6 +176,7 @@ func (s *bind) look(ctx context.Context, last *seen) (*source.Report, source.Set
 	if err != nil {
 		return nil, nil, "", err
 	}
+	s.quick.missed(members, begun)
 	if full {
 		return &source.Report{Full: members.List()}, members, peek, nil
 	}
