@@ -98,7 +98,7 @@ func (s *bind) hurry(ctx context.Context, tell func(context.Context, source.Repo
 		return // the list says it
 	}
 	control := rndc.New(s.o.Control, key, 5*time.Second)
-	defer control.Close()
+	defer func() { _ = control.Close() }() // nothing is lost with it
 	for {
 		select {
 		case <-ctx.Done():
