@@ -54,9 +54,11 @@ func (d *driver) Add(ctx context.Context, zones []server.Addition) []error {
 	if err != nil {
 		return same(len(zones), err)
 	}
-	all, err := d.survey(ctx)
-	if err != nil {
-		return same(len(zones), err)
+	var all map[name.Name]*held // stays empty when none of the zones is there
+	if !d.lacks(ctx, v, zones) {
+		if all, err = d.survey(ctx); err != nil {
+			return same(len(zones), err)
+		}
 	}
 	k := &call{d: d, c: c, v: v, errs: make([]error, len(zones))}
 	var fresh, changed []work
@@ -87,6 +89,25 @@ func (d *driver) Add(ctx context.Context, zones []server.Addition) []error {
 		k.errs[i] = k.errs[first[a.Name]]
 	}
 	return k.errs
+}
+
+// handful is up to how many zones are asked for one by one before they are added:
+// where very many zones are, a survey takes seconds.
+const handful = 16
+
+// lacks reports whether named surely has none of a few zones, running or configured.
+func (d *driver) lacks(ctx context.Context, v *named.View, zones []server.Addition) bool {
+	if len(zones) > handful {
+		return false
+	}
+	asked := make(map[name.Name]bool, len(zones))
+	for _, a := range zones {
+		asked[a.Name] = true
+		if z, err := d.state(ctx, d.control, a.Name); err != nil || z.Present {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(v.Zones, func(z named.Zone) bool { return asked[z.Name] })
 }
 
 // what is to be done to a zone that is asked for.
