@@ -71,7 +71,7 @@ func (r *service) hasPrimaries(group string) bool {
 func keysOf(zones []string, view string) ([]keeper.Key, error) {
 	var keys []keeper.Key
 	for _, z := range zones {
-		n, err := parse(z)
+		n, err := keeper.ParseZone(z)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +109,7 @@ func (r *service) planRemove(ctx context.Context, in removeIn) (action.Plan, err
 				continue
 			}
 			what = fmt.Sprintf("take zone %s from %d servers, keep its contents for %s", k.Name.Unicode(), len(z.Cells), r.settings().Quarantine)
-			if z.State == "desired" && !isPlane(z.Source) {
+			if z.State == "desired" && !keeper.OfPeople(z.Source) {
 				what = fmt.Sprintf("zone %s belongs to source %s and stays while that has it", k.Name.Unicode(), z.Source)
 			} else {
 				going = append(going, k.Name)
@@ -124,10 +124,6 @@ func (r *service) planRemove(ctx context.Context, in removeIn) (action.Plan, err
 	}
 	p.Warnings = append(p.Warnings, r.warnDelegated(ctx, going)...)
 	return p, nil
-}
-
-func isPlane(source string) bool {
-	return source == "plane" || len(source) > 6 && source[:6] == "plane-"
 }
 
 func (r *service) remove(ctx context.Context, run *action.Run, in removeIn) ([]changedOut, error) {
@@ -208,7 +204,7 @@ type pinIn struct {
 }
 
 func (r *service) pin(ctx context.Context, run *action.Run, in pinIn) (changedOut, error) {
-	n, err := parse(in.Zone)
+	n, err := keeper.ParseZone(in.Zone)
 	if err != nil {
 		return changedOut{}, err
 	}
@@ -217,7 +213,7 @@ func (r *service) pin(ctx context.Context, run *action.Run, in pinIn) (changedOu
 }
 
 func (r *service) unpin(ctx context.Context, _ *action.Run, in zoneIn) (changedOut, error) {
-	n, err := parse(in.Zone)
+	n, err := keeper.ParseZone(in.Zone)
 	if err != nil {
 		return changedOut{}, err
 	}
@@ -244,7 +240,7 @@ func (r *service) planAdopt(ctx context.Context, in zoneIn) (action.Plan, error)
 }
 
 func (r *service) adopt(ctx context.Context, run *action.Run, in zoneIn) (changedOut, error) {
-	n, err := parse(in.Zone)
+	n, err := keeper.ParseZone(in.Zone)
 	if err != nil {
 		return changedOut{}, err
 	}

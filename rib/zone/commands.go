@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/zone/exchange"
+	"kaname.dev/kaname/rib/zone/keeper"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/plan"
 	"kaname.dev/kaname/rib/zone/site"
@@ -60,7 +62,7 @@ type kept struct {
 // serveCommands serves what cores order this host to do.
 func (r *service) serveCommands() error {
 	p := r.node.Plane
-	return firstOf(
+	return cmp.Or(
 		plane.ServeQuery(p, commandPlan, 1, func(ctx context.Context, _ *plane.Call, in serverRef) (planned, error) {
 			s, err := r.site(in.Server)
 			if err != nil {
@@ -84,15 +86,6 @@ func (r *service) serveCommands() error {
 			return r.keptHere(in)
 		}),
 	)
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (r *service) site(server string) (*site.Site, error) {
@@ -221,7 +214,7 @@ func (r *service) planApply(ctx context.Context, in serversIn) (action.Plan, err
 
 // contents finds what is kept of a zone on any host.
 func (r *service) contents(ctx context.Context, run *action.Run, in zoneIn) (kept, error) {
-	n, err := parse(in.Zone)
+	n, err := keeper.ParseZone(in.Zone)
 	if err != nil {
 		return kept{}, err
 	}

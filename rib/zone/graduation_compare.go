@@ -16,6 +16,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/rib/zone/graduate/compare"
 	"kaname.dev/kaname/rib/zone/graduate/flow"
+	"kaname.dev/kaname/rib/zone/keeper"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/wire"
 )
@@ -132,7 +133,7 @@ func (r *service) compared(ctx context.Context, in *compareIn) (g graduation, ok
 		return g, false, nil, fault.Invalid("old and new server are the same, " + in.Old)
 	}
 	for _, z := range in.Zones {
-		n, err := parse(z)
+		n, err := keeper.ParseZone(z)
 		if err != nil {
 			return g, false, nil, err
 		}

@@ -11,7 +11,6 @@ import (
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/rib/zone/exchange"
-	"kaname.dev/kaname/rib/zone/name"
 )
 
 // view asks the keeper.
@@ -331,13 +330,4 @@ func (r *service) listServers(ctx context.Context, _ *action.Run, _ none) ([]ser
 		out = append(out, o)
 	}
 	return out, nil
-}
-
-// parse reads a zone's name as people write it.
-func parse(text string) (name.Name, error) {
-	n, err := name.Parse(text)
-	if err != nil {
-		return "", fault.Invalid(fmt.Sprintf("zone name %q", text)).Because(err).Try("write it as in a zone file: example.jp")
-	}
-	return n, nil
 }

@@ -153,7 +153,7 @@ func (r *service) sourceOptions(c *Source) (source.Options, error) {
 		o.Peer.Key = &key
 	}
 	if c.Catalog != "" {
-		if o.Catalog, err = parse(c.Catalog); err != nil {
+		if o.Catalog, err = keeper.ParseZone(c.Catalog); err != nil {
 			return o, err
 		}
 	}

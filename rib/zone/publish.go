@@ -26,15 +26,6 @@ func (r *service) catalogs() plane.Docs[catalogDoc] {
 // publish serves what is desired as catalog zones (RFC 9432), on the core that is the
 // keeper, until ctx ends.
 func (r *service) publish(ctx context.Context) error {
-	if len(r.config.Catalog) == 0 || r.listen == nil {
-		for { // nobody asks; what is desired is not to pile up
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-r.desired:
-			}
-		}
-	}
 	last := make([]map[name.Name]catalog.Member, len(r.config.Catalog)) // by catalog, as published
 	for {
 		select {

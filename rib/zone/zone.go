@@ -108,8 +108,12 @@ func (r *service) attach(n rib.Node) (err error) {
 	if err := r.meterDelegations(n.Metrics); err != nil {
 		return err
 	}
+	var latest func(keeper.Desired) // collecting all that is desired is work: only for those who ask
+	if len(r.config.Catalog) > 0 {
+		latest = r.latest
+	}
 	r.keeper, err = keeper.New(keeper.Options{
-		Plane: n.Plane, Log: n.Log, Metrics: n.Metrics, Settings: r.keeperSettings, Desired: r.latest, Delegation: r.delegationNote,
+		Plane: n.Plane, Log: n.Log, Metrics: n.Metrics, Settings: r.keeperSettings, Desired: latest, Delegation: r.delegationNote,
 	})
 	if err != nil {
 		return err
@@ -177,7 +181,9 @@ func (r *service) run(ctx context.Context) error {
 	loop(r.sweep)
 	if r.keeper != nil {
 		loop(r.keeper.Run)
-		loop(r.publish)
+		if r.listen != nil {
+			loop(r.publish)
+		}
 		loop(r.delegations)
 	}
 	<-ctx.Done()

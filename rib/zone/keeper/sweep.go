@@ -50,7 +50,12 @@ func sourceName(s string) bool {
 	return s != "" && len(s) <= 40
 }
 
-// invalid is the fault for a name that is none.
-func invalid(text string, err error) error {
-	return fault.Invalid(fmt.Sprintf("zone name %q", text)).Because(err).Try("write it as in a zone file: example.jp")
+// ParseZone reads a zone's name as people write it; the fault says what is wrong with it
+// and how it is written.
+func ParseZone(text string) (name.Name, error) {
+	n, err := name.Parse(text)
+	if err != nil {
+		return "", fault.Invalid(fmt.Sprintf("zone name %q", text)).Because(err).Try("write it as in a zone file: example.jp")
+	}
+	return n, nil
 }

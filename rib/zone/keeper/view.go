@@ -106,9 +106,9 @@ func (r *reign) states(in *exchange.Query, v *exchange.View) error {
 func (r *reign) asked(in *exchange.Query) (map[Key]bool, error) {
 	keys := map[Key]bool{}
 	if in.Zone != "" {
-		n, err := name.Parse(in.Zone)
+		n, err := ParseZone(in.Zone)
 		if err != nil {
-			return nil, invalid(in.Zone, err)
+			return nil, err
 		}
 		for _, view := range r.views() {
 			keys[Key{view, n}] = true
@@ -117,9 +117,9 @@ func (r *reign) asked(in *exchange.Query) (map[Key]bool, error) {
 	}
 	under := name.Root
 	if in.Under != "" {
-		n, err := name.Parse(in.Under)
+		n, err := ParseZone(in.Under)
 		if err != nil {
-			return nil, invalid(in.Under, err)
+			return nil, err
 		}
 		under = n
 	}

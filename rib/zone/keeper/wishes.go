@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,6 +115,11 @@ func (r *reign) takeWishes(ctx context.Context, p *pending) error {
 			}
 		}
 	}
+}
+
+// OfPeople reports whether a source is one of those that hold what people added.
+func OfPeople(source string) bool {
+	return source == planeSource || strings.HasPrefix(source, planeSource+"-")
 }
 
 func planeName(view string) string {

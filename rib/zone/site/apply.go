@@ -41,30 +41,41 @@ func (s *Site) add(ctx context.Context, ops []plan.Op) error {
 
 // added notes the results of additions; the error is of the server as a whole.
 func (s *Site) added(zones []server.Addition, results []error) error {
-	var done []name.Name
+	names := make([]name.Name, len(zones))
+	for i := range zones {
+		names[i] = zones[i].Name
+	}
+	return s.outcome(names, results, s.watcher.Added, func(n name.Name) {
+		delete(s.conflicts, n)
+		s.have[n] = server.Zone{Name: n, Present: true, Owned: true, Template: s.desired.Zones[n].Template}
+		if r := s.desired.Zones[n].Reset; r != "" {
+			s.desired.Resets[n] = r // fresh contents come anyway
+		}
+	})
+}
+
+// outcome notes what became of zones: done, with s.mu held, for each that succeeded, and
+// then watched for all of these. The error is of the server as a whole.
+func (s *Site) outcome(zones []name.Name, results []error, watched func([]name.Name), done func(name.Name)) error {
+	var well []name.Name
 	var whole error
 	s.mu.Lock()
-	for i, z := range zones {
-		err := results[i]
-		if err != nil {
-			s.failLocked(z.Name, err)
+	for i, n := range zones {
+		if err := results[i]; err != nil {
+			s.failLocked(n, err)
 			if unreachable(err) {
 				whole = err
 			}
 			continue
 		}
-		delete(s.notes, z.Name)
-		delete(s.conflicts, z.Name)
-		s.have[z.Name] = server.Zone{Name: z.Name, Present: true, Owned: true, Template: s.desired.Zones[z.Name].Template}
-		if r := s.desired.Zones[z.Name].Reset; r != "" {
-			s.desired.Resets[z.Name] = r // fresh contents come anyway
-		}
-		done = append(done, z.Name)
+		delete(s.notes, n)
+		done(n)
+		well = append(well, n)
 	}
 	s.changed = true
 	s.mu.Unlock()
 	s.watch()
-	s.watcher.Added(done)
+	watched(well)
 	if whole != nil {
 		s.setTrouble(whole)
 	}
@@ -155,34 +166,18 @@ const removeAtOnce = 500
 // remove keeps the contents of zones, and takes them from the server.
 func (s *Site) remove(ctx context.Context, ops []plan.Op) error {
 	for batch := range slices.Chunk(ops, removeAtOnce) {
-		zones := make([]server.Removal, 0, len(batch))
+		var names []name.Name
+		var zones []server.Removal
 		for _, op := range s.save(ctx, batch) {
+			names = append(names, op.Name)
 			zones = append(zones, server.Removal{Name: op.Name, Adopt: op.Want.Adopt})
 		}
-		results := s.o.Driver.Remove(ctx, zones)
-		var done []name.Name
-		var whole error
-		s.mu.Lock()
-		for i, z := range zones {
-			if err := results[i]; err != nil {
-				s.failLocked(z.Name, err)
-				if unreachable(err) {
-					whole = err
-				}
-				continue
-			}
-			delete(s.notes, z.Name)
-			delete(s.have, z.Name)
-			delete(s.desired.Resets, z.Name)
-			done = append(done, z.Name)
-		}
-		s.changed = true
-		s.mu.Unlock()
-		s.watch()
-		s.watcher.Removed(done)
-		if whole != nil {
-			s.setTrouble(whole)
-			return whole
+		err := s.outcome(names, s.o.Driver.Remove(ctx, zones), s.watcher.Removed, func(n name.Name) {
+			delete(s.have, n)
+			delete(s.desired.Resets, n)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return ctx.Err()

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"slices"
@@ -83,7 +84,7 @@ func (s *Site) observe(told map[name.Name]uint64, full bool) (in exchange.Observ
 			}
 		}
 	}
-	slices.SortFunc(in.Cells, func(a, b exchange.Cell) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(in.Cells, func(a, b exchange.Cell) int { return cmp.Compare(a.Name, b.Name) })
 	return in, next
 }
 

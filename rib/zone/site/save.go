@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ func (s *Site) save(ctx context.Context, ops []plan.Op) []plan.Op {
 		})
 	}
 	_ = g.Wait() // no function returns an error
-	slices.SortFunc(may, func(a, b plan.Op) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(may, func(a, b plan.Op) int { return cmp.Compare(a.Name, b.Name) })
 	return may
 }
 
@@ -64,15 +65,4 @@ func (s *Site) saveOne(ctx context.Context, n name.Name) error {
 	return s.o.Kept.Save(ctx, n, func(ctx context.Context, record func(dns.RR) error) error {
 		return c.Transfer(ctx, peer, n, record)
 	})
-}
-
-func compareNames(a, b name.Name) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	default:
-		return 0
-	}
 }
