@@ -10,12 +10,13 @@ import (
 
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 )
 
 // view asks the keeper.
 func (r *service) view(ctx context.Context, q exchange.Query) (exchange.View, error) {
-	return exchange.Do[exchange.View](ctx, r.client, exchange.PathView, q)
+	return office.Do[exchange.View](ctx, r.client, exchange.PathView, q)
 }
 
 // few is how many zones are shown without being asked for.

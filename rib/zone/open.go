@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/guard"
 	"kaname.dev/kaname/rib/zone/keeper"
@@ -122,7 +123,7 @@ func (r *service) tell(ctx context.Context, c *Source, o *source.Options, rep so
 	if o.Peer.Key != nil {
 		primary.Key = o.Peer.Key.Name
 	}
-	_, err := exchange.Do[struct{}](ctx, r.client, exchange.PathReport, exchange.Reported{
+	_, err := office.Do[struct{}](ctx, r.client, exchange.PathReport, exchange.Reported{
 		Source: c.Name, Kind: c.Kind, View: c.View, Group: c.Group, Catalog: o.Catalog, Primary: []server.Primary{primary}, Report: rep,
 	})
 	if err != nil && ctx.Err() == nil && !fault.Is(err, fault.KindUnavailable) { // the keeper's absence says itself

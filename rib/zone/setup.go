@@ -14,6 +14,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/host"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/server"
 )
@@ -79,7 +80,7 @@ func (r *service) planSetup(ctx context.Context, in setupIn) (action.Plan, error
 // templates returns those that the desired zones use now, or the groups' if there are
 // none yet.
 func (r *service) templates(ctx context.Context) ([]server.Template, error) {
-	f, err := exchange.Do[exchange.Feed](ctx, r.client, exchange.PathDesired, exchange.Ask{Server: "setup", Kind: "setup"})
+	f, err := office.Do[exchange.Feed](ctx, r.client, exchange.PathDesired, exchange.Ask{Server: "setup", Kind: "setup"})
 	if err != nil || len(f.Templates) > 0 {
 		return f.Templates, err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"kaname.dev/kaname/action"
 	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/keeper"
 	"kaname.dev/kaname/rib/zone/name"
@@ -55,7 +56,7 @@ type service struct {
 	config *Config // as decoded at the start
 	node   rib.Node
 	keys   []wire.Key
-	client *exchange.Client
+	client *office.Client
 	keeper *keeper.Keeper // nil on plain hosts
 	meters *watch.Metrics
 	known  map[name.Name][]netip.AddrPort // servers that delegations name, known without asking; tests set it
@@ -93,7 +94,7 @@ func (r *service) settings() Config {
 // attach readies the rib on this node.
 func (r *service) attach(n rib.Node) (err error) {
 	r.node, r.set = n, *r.config
-	r.client = &exchange.Client{Plane: n.Plane, Peer: n.PeerClient}
+	r.client = exchange.NewClient(n.Plane, n.PeerClient)
 	r.sites, r.sources, r.desired = map[string]*site.Site{}, map[string]source.Source{}, make(chan keeper.Desired, 1)
 	r.astray = map[name.Name]watch.Report{}
 	if r.meters, err = watch.NewMetrics(n.Metrics); err != nil {

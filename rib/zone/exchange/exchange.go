@@ -5,9 +5,12 @@
 package exchange
 
 import (
+	"net/http"
 	"net/netip"
 	"time"
 
+	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/plan"
 	"kaname.dev/kaname/rib/zone/server"
@@ -22,13 +25,12 @@ const (
 	PathView     = "/zone/view"     // POST Query, answered with View
 )
 
-// QuestionKeeper is the plane question to which cores answer with Keeper.
-const QuestionKeeper = "zone.keeper"
+// Office is the name of the keeper's office.
+const Office = "zone"
 
-// Keeper is the core that decides about zones at the moment.
-type Keeper struct {
-	Host    string `json:"host"`
-	Address string `json:"address"` // host:port of its peer listener
+// NewClient returns what talks to the keeper.
+func NewClient(p *plane.Plane, peer func(host string) *http.Client) *office.Client {
+	return &office.Client{Plane: p, Peer: peer, Office: Office, Within: Wait + 20*time.Second}
 }
 
 // Wait is how long a question for news may stay open.

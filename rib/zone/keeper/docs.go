@@ -93,12 +93,6 @@ type Mark struct {
 	Why      string    `json:"why,omitempty"`
 }
 
-// seatDoc says who the keeper is; its key is "keeper".
-type seatDoc struct {
-	Host  string      `json:"host"`
-	Epoch plane.Epoch `json:"epoch"`
-}
-
 // Words returns the bucket of what operators said of sources.
 func Words(p *plane.Plane) plane.Docs[Word] { return plane.Documents[Word](p, "zone.words") }
 
@@ -108,7 +102,6 @@ func Wishes(p *plane.Plane) plane.Docs[Wish] { return plane.Documents[Wish](p, "
 // Marks returns the bucket of what operators said of zones.
 func Marks(p *plane.Plane) plane.Docs[Mark] { return plane.Documents[Mark](p, "zone.marks") }
 
-func seats(p *plane.Plane) plane.Docs[seatDoc] { return plane.Documents[seatDoc](p, "zone.seat") }
 func sourceDocs(p *plane.Plane) plane.Docs[sourceDoc] {
 	return plane.Documents[sourceDoc](p, "zone.sources")
 }

@@ -20,14 +20,12 @@ import (
 
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/guard"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/server"
 )
-
-// LeaseName is the lease whose holder is the keeper.
-const LeaseName = "zone"
 
 // leaseTTL outlives a core that is short of processors for a while. After a core that
 // died it passes before there is a keeper again.
@@ -59,6 +57,7 @@ type Options struct {
 type Keeper struct {
 	o      Options
 	meters *meters
+	office office.Office
 
 	mu    sync.Mutex // guards reign
 	reign *reign     // nil when this core is not the keeper
@@ -73,67 +72,26 @@ func New(o Options) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Keeper{o: o, meters: m}, nil
+	return &Keeper{o: o, meters: m, office: office.Office{
+		Plane: o.Plane, Name: exchange.Office, Duty: "keeps the zones", TTL: leaseTTL, Log: o.Log,
+	}}, nil
 }
 
 // Register serves other hosts' messages on the peer listener's mux, and answers the
 // plane's question who the keeper is.
 func (k *Keeper) Register(mux *http.ServeMux) error {
-	exchange.Handle(mux, exchange.PathReport, k.report)
-	exchange.Handle(mux, exchange.PathDesired, k.feed)
-	exchange.Handle(mux, exchange.PathObserved, k.observed)
-	exchange.Handle(mux, exchange.PathView, k.view)
-	return plane.Answer(k.o.Plane, exchange.QuestionKeeper, func(ctx context.Context, _ string, _ struct{}) (exchange.Keeper, error) {
-		return k.find(ctx)
-	})
-}
-
-// find returns who the keeper is.
-func (k *Keeper) find(ctx context.Context) (exchange.Keeper, error) {
-	seat, err := seats(k.o.Plane).Get(ctx, "keeper")
-	if err != nil {
-		return exchange.Keeper{}, fault.Unavailable("no core keeps the zones yet").Because(err).Try("wait some seconds; then: kaname doctor on a core")
-	}
-	members, err := k.o.Plane.Members(ctx)
-	if err != nil {
-		return exchange.Keeper{}, err
-	}
-	for i := range members {
-		if members[i].Host == seat.Value.Host && members[i].Address != "" {
-			return exchange.Keeper{Host: members[i].Host, Address: members[i].Address}, nil
-		}
-	}
-	return exchange.Keeper{}, fault.Unavailable("core " + seat.Value.Host + ", which keeps the zones, has no peer listener").Try("set peer.listen there")
+	office.Handle(mux, exchange.PathReport, k.report)
+	office.Handle(mux, exchange.PathDesired, k.feed)
+	office.Handle(mux, exchange.PathObserved, k.observed)
+	office.Handle(mux, exchange.PathView, k.view)
+	return k.office.Announce()
 }
 
 // Run holds the office whenever no other core does, until ctx ends.
-func (k *Keeper) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		lease, err := k.o.Plane.Lease(ctx, LeaseName, plane.LeaseOptions{TTL: leaseTTL, Why: "keeper of the zones"})
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil //nolint:nilerr // it was told to end
-			}
-			return err
-		}
-		if err := k.serve(ctx, lease); err != nil && ctx.Err() == nil {
-			k.o.Log.Warn("this core keeps the zones no longer", "why", err)
-		}
-	}
-	return nil
-}
+func (k *Keeper) Run(ctx context.Context) error { return k.office.Run(ctx, k.serve) }
 
 // serve is one reign: from the lease to its end.
-func (k *Keeper) serve(ctx context.Context, lease *plane.Lease) error {
-	life, fail := context.WithCancelCause(lease.Context())
-	defer fail(nil)
-	stop := context.AfterFunc(ctx, func() { fail(context.Cause(ctx)) })
-	defer stop()
-	defer func() {
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer cancel()
-		_ = lease.Release(within) // it ends by itself otherwise
-	}()
+func (k *Keeper) serve(life context.Context, lease *plane.Lease, fail context.CancelCauseFunc) error {
 	r, err := k.accede(life, lease, fail)
 	if err != nil {
 		return err

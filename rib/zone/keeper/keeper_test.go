@@ -12,6 +12,7 @@ import (
 
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/ribtest"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/guard"
@@ -25,7 +26,7 @@ type bench struct {
 	t      *testing.T
 	core   rib.Node
 	k      *Keeper
-	client *exchange.Client
+	client *office.Client
 	stop   func()
 
 	mu  sync.Mutex
@@ -35,7 +36,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, core: ribtest.Core(t, "core1"), now: time.Now()}
-	b.client = &exchange.Client{Plane: b.core.Plane, Peer: b.core.PeerClient}
+	b.client = exchange.NewClient(b.core.Plane, b.core.PeerClient)
 	k, err := New(Options{
 		Plane: b.core.Plane, Log: slog.New(slog.DiscardHandler),
 		Settings: func() Settings { return Settings{Guard: guard.Default(), Quarantine: time.Hour} },
@@ -99,7 +100,7 @@ func (b *bench) full(src string, zones ...string) error {
 }
 
 func (b *bench) report(in exchange.Reported) error {
-	_, err := exchange.Do[struct{}](b.t.Context(), b.client, exchange.PathReport, in)
+	_, err := office.Do[struct{}](b.t.Context(), b.client, exchange.PathReport, in)
 	return err
 }
 
@@ -113,7 +114,7 @@ func (b *bench) must(err error) {
 // feed asks for all that is desired.
 func (b *bench) feed(have string) exchange.Feed {
 	b.t.Helper()
-	f, err := exchange.Do[exchange.Feed](b.t.Context(), b.client, exchange.PathDesired, exchange.Ask{Server: "s", Kind: "bind", Have: have})
+	f, err := office.Do[exchange.Feed](b.t.Context(), b.client, exchange.PathDesired, exchange.Ask{Server: "s", Kind: "bind", Have: have})
 	b.must(err)
 	return f
 }
@@ -129,7 +130,7 @@ func (b *bench) desired() []string {
 
 func (b *bench) view(q exchange.Query) exchange.View {
 	b.t.Helper()
-	v, err := exchange.Do[exchange.View](b.t.Context(), b.client, exchange.PathView, q)
+	v, err := office.Do[exchange.View](b.t.Context(), b.client, exchange.PathView, q)
 	b.must(err)
 	return v
 }
@@ -302,9 +303,9 @@ func TestWishes(t *testing.T) {
 func TestAHostMustBeAdmitted(t *testing.T) {
 	b := newBench(t)
 	web := ribtest.Host(t, b.core, "web1", nil)
-	client := &exchange.Client{Plane: web.Plane, Peer: web.PeerClient}
+	client := exchange.NewClient(web.Plane, web.PeerClient)
 	send := func() error {
-		_, err := exchange.Do[struct{}](t.Context(), client, exchange.PathReport, exchange.Reported{
+		_, err := office.Do[struct{}](t.Context(), client, exchange.PathReport, exchange.Reported{
 			Source: "evil", Kind: "bind", Primary: primary, Report: source.Report{Full: &source.List{Members: []source.Member{{Name: "evil.test."}}}},
 		})
 		return err
@@ -320,7 +321,7 @@ func TestAHostMustBeAdmitted(t *testing.T) {
 	b.must(err)
 	b.until("the admitted host is heard", func() bool { return send() == nil })
 	// It may not speak for another source.
-	_, err = exchange.Do[struct{}](t.Context(), client, exchange.PathReport, exchange.Reported{
+	_, err = office.Do[struct{}](t.Context(), client, exchange.PathReport, exchange.Reported{
 		Source: "main", Kind: "bind", Report: source.Report{Full: &source.List{}},
 	})
 	if !fault.Is(err, fault.KindDenied) {

@@ -88,7 +88,7 @@ func (k *Keeper) accede(ctx context.Context, lease *plane.Lease, fail context.Ca
 	r.forgotten, r.changes, r.numbers = r.gen, nil, nil // a new reign has no past
 	r.mu.Unlock()
 	r.publish()
-	return r, r.sit(ctx)
+	return r, k.office.Sit(ctx, lease)
 }
 
 // loadSets reads the accepted sets.
@@ -113,18 +113,6 @@ func (r *reign) loadSets(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// sit says to all cores that this one is the keeper.
-func (r *reign) sit(ctx context.Context) error {
-	_, err := seats(r.k.o.Plane).Update(ctx, "keeper", func(d *seatDoc) error {
-		if d.Epoch > r.lease.Epoch() {
-			return fault.Conflict("a later keeper sits already")
-		}
-		d.Host, d.Epoch = r.k.o.Plane.Host(), r.lease.Epoch()
-		return nil
-	})
-	return err
 }
 
 // end lets those go who wait for news.

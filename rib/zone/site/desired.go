@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kaname.dev/kaname/host"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/plan"
@@ -108,7 +109,7 @@ func (s *Site) follow(ctx context.Context) {
 		s.mu.Lock()
 		have := s.desired.Generation
 		s.mu.Unlock()
-		f, err := exchange.Do[exchange.Feed](ctx, s.o.Keeper, exchange.PathDesired, exchange.Ask{
+		f, err := office.Do[exchange.Feed](ctx, s.o.Keeper, exchange.PathDesired, exchange.Ask{
 			Server: s.o.Name, Kind: s.o.Kind, View: s.o.View, Groups: s.o.Groups, Self: s.o.Address.Addr(), Have: have,
 		})
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/watch"
@@ -42,7 +43,7 @@ func (s *Site) report(ctx context.Context) {
 		began := time.Now()
 		in, next := s.observe(told, full)
 		wait = max(tellEvery, 20*time.Since(began)) // with many zones looking is work
-		heard, err := exchange.Do[exchange.Heard](ctx, s.o.Keeper, exchange.PathObserved, in)
+		heard, err := office.Do[exchange.Heard](ctx, s.o.Keeper, exchange.PathObserved, in)
 		if err != nil {
 			full = true
 			pause(ctx, 2*time.Second)

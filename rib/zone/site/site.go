@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/name"
 	"kaname.dev/kaname/rib/zone/plan"
@@ -34,7 +35,7 @@ type Options struct {
 	Address netip.AddrPort // where it answers DNS
 	Manual  bool           // changes only when Apply is called
 	Driver  server.Driver
-	Keeper  *exchange.Client
+	Keeper  *office.Client
 	Root    *os.Root // the site's own state
 	Wire    *wire.Client
 	Kept    *quarantine.Store

@@ -12,6 +12,7 @@ import (
 	"kaname.dev/kaname/lab"
 	"kaname.dev/kaname/lab/dns"
 	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/office"
 	"kaname.dev/kaname/rib/ribtest"
 	"kaname.dev/kaname/rib/zone/exchange"
 	"kaname.dev/kaname/rib/zone/guard"
@@ -28,7 +29,7 @@ import (
 type bench struct {
 	t               *testing.T
 	core            rib.Node
-	client          *exchange.Client
+	client          *office.Client
 	primary, second *dns.Server
 	site            *Site
 	driver          server.Driver
@@ -60,7 +61,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) keep(name string) {
 	b.t.Helper()
 	b.core = ribtest.Core(b.t, name)
-	b.client = &exchange.Client{Plane: b.core.Plane, Peer: b.core.PeerClient}
+	b.client = exchange.NewClient(b.core.Plane, b.core.PeerClient)
 	k, err := keeper.New(keeper.Options{
 		Plane: b.core.Plane, Log: slog.New(slog.DiscardHandler),
 		Settings: func() keeper.Settings { return keeper.Settings{Guard: guard.Default(), Quarantine: time.Hour} },
@@ -117,7 +118,7 @@ func (b *bench) say(zones ...string) {
 		Report: source.Report{Full: &source.List{Members: list}},
 	}
 	lab.Eventually(b.t, "the report is taken", func() bool {
-		_, err := exchange.Do[struct{}](b.t.Context(), b.client, exchange.PathReport, in)
+		_, err := office.Do[struct{}](b.t.Context(), b.client, exchange.PathReport, in)
 		return err == nil
 	})
 }
@@ -126,7 +127,7 @@ func (b *bench) served(zone string) bool { _, _, ok := b.second.SOA(zone); retur
 
 func (b *bench) cell(zone string) exchange.Cell {
 	b.t.Helper()
-	v, err := exchange.Do[exchange.View](b.t.Context(), b.client, exchange.PathView, exchange.Query{Zone: zone})
+	v, err := office.Do[exchange.View](b.t.Context(), b.client, exchange.PathView, exchange.Query{Zone: zone})
 	b.must(err)
 	if len(v.States) == 0 || len(v.States[0].Cells) == 0 {
 		return exchange.Cell{}
@@ -181,7 +182,7 @@ func TestAKeeperWithoutMemoryTakesNothingAway(t *testing.T) {
 	b.open()
 	var head exchange.Observed
 	lab.Eventually(t, "the loss is held", func() bool {
-		v, err := exchange.Do[exchange.View](t.Context(), b.client, exchange.PathView, exchange.Query{})
+		v, err := office.Do[exchange.View](t.Context(), b.client, exchange.PathView, exchange.Query{})
 		if err != nil || len(v.Servers) == 0 {
 			return false
 		}

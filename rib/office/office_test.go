@@ -1,0 +1,88 @@
+package office_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/office"
+	"kaname.dev/kaname/rib/ribtest"
+)
+
+type note struct{ Text string }
+
+// hold runs an office on a core whose holder answers with who asked and what.
+func hold(t *testing.T, n rib.Node) (stop func()) {
+	t.Helper()
+	o := &office.Office{Plane: n.Plane, Name: "tests", Duty: "answers tests", TTL: time.Second, Log: n.Log}
+	if err := o.Announce(); err != nil {
+		t.Fatal(err)
+	}
+	office.Handle(n.Peers, "/tests/echo", func(_ context.Context, host string, in note) (note, error) {
+		if in.Text == "" {
+			return note{}, fault.Invalid("no text").Try("say something")
+		}
+		return note{Text: host + ": " + in.Text}, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- o.Run(ctx, func(ctx context.Context, lease *plane.Lease, _ context.CancelCauseFunc) error {
+			if err := o.Sit(ctx, lease); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		})
+	}()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTheHolderIsFoundAndAnswers(t *testing.T) {
+	core := ribtest.Core(t, "core1")
+	host := ribtest.Host(t, core, "db1", nil)
+	c := &office.Client{Plane: host.Plane, Peer: host.PeerClient, Office: "tests", Within: 5 * time.Second}
+	defer hold(t, core)()
+	var got note
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var err error
+		if got, err = office.Do[note](t.Context(), c, "/tests/echo", note{Text: "hello"}); err == nil {
+			break
+		} else if time.Now().After(deadline) || !fault.Is(err, fault.KindUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if got.Text != "db1: hello" {
+		t.Errorf("the holder heard %q", got.Text)
+	}
+	large := strings.Repeat("0123456789", 100_000) // travels packed
+	got, err := office.Do[note](t.Context(), c, "/tests/echo", note{Text: large})
+	if err != nil || got.Text != "db1: "+large {
+		t.Errorf("a large message came back with %d bytes and %v", len(got.Text), err)
+	}
+	if _, err := office.Do[note](t.Context(), c, "/tests/echo", note{}); !fault.Is(err, fault.KindInvalid) || fault.Of(err).Remedy == "" {
+		t.Errorf("a refusal arrived as %v", err)
+	}
+}
+
+func TestNoHolderIsSaid(t *testing.T) {
+	core := ribtest.Core(t, "core1")
+	o := &office.Office{Plane: core.Plane, Name: "tests", Duty: "answers tests", TTL: time.Second, Log: core.Log}
+	if err := o.Announce(); err != nil {
+		t.Fatal(err)
+	}
+	c := &office.Client{Plane: core.Plane, Peer: core.PeerClient, Office: "tests"}
+	_, err := office.Do[note](t.Context(), c, "/tests/echo", note{Text: "x"})
+	if !fault.Is(err, fault.KindUnavailable) || !strings.Contains(err.Error(), "no core answers tests yet") {
+		t.Errorf("without a holder: %v", err)
+	}
+}
