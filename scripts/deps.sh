@@ -33,7 +33,16 @@ needs=(
 	/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql:pdns-backend-sqlite3
 	/usr/share/doc/pdns-backend-bind:pdns-backend-bind
 	yadifad:yadifa
+	mariadbd:mariadb-server-core # the mysql rib works real servers
+	mariadb-install-db:mariadb-server-core
+	mariadb:mariadb-client
+	mariadb-binlog:mariadb-client
+	mariabackup:mariadb-backup
+	haproxy:haproxy
 )
+
+# Debian has MySQL in no stable suite; this fetches it once, privately.
+"$(dirname "$0")/mysql97.sh"
 
 present() {
 	case $1 in
