@@ -31,6 +31,7 @@ const (
 	Prepare  Verb = "prepare"   // for Adopt: schema kaname, plugins, settings: Done.Notes
 	SetAside Verb = "set-aside" // write transactions of Need that only this server has to a file of SQL: Done.How
 	Reclone  Verb = "reclone"   // destroy this server's data and take a copy of Source
+	Leave    Verb = "leave"     // belong to no topology any more: keep no record, ask for no lease; the server stays as it is
 )
 
 // Order is one order.
