@@ -44,6 +44,13 @@ type Move struct {
 	Why     []string  `json:"why"`   // the verdict's reasons
 	Forced  bool      `json:"force"` // an operator accepts that acknowledged writes may be missing
 	Drill   bool      `json:"drill,omitempty"`
+	// Quiet: the verdict stands on silence, so that a replica that still hears the old
+	// primary calls the move off. Kill: the old primary may be killed.
+	Quiet bool `json:"quiet,omitempty"`
+	Kill  bool `json:"kill,omitempty"`
+	// Doubt says why acknowledged writes may be on no replica, as far as that was known
+	// before the move: the primary had fallen back to asynchronous replication.
+	Doubt []string `json:"doubt,omitempty"`
 	// Frozen is what each frozen replica said, by name.
 	Frozen map[string]Frozen `json:"frozen,omitempty"`
 	// Fenced says how the old primary was closed; empty while that is not certain.
@@ -67,6 +74,10 @@ type Frozen struct {
 	Applies bool   `json:"applies"`
 	Trouble string `json:"trouble,omitempty"`
 	Version string `json:"version,omitempty"`
+	// Short says why it may lack something that it has acknowledged: its server was started
+	// again, MariaDB (or relay_log_recovery) then drops what was received and not applied,
+	// and it has not caught up with the primary since.
+	Short string `json:"short,omitempty"`
 	// Behind is how far the applier was behind what had been received.
 	Behind time.Duration `json:"behind,omitempty"`
 }
@@ -91,6 +102,7 @@ type Outcome struct {
 func (m *Move) clone() Move {
 	c := *m
 	c.Why, c.Missing, c.Log = slices.Clone(m.Why), slices.Clone(m.Missing), slices.Clone(m.Log)
+	c.Doubt = slices.Clone(m.Doubt)
 	c.Frozen = maps.Clone(m.Frozen)
 	return c
 }
