@@ -24,8 +24,10 @@ type Process string
 // The states of a process.
 const (
 	Running Process = "running"
-	Gone    Process = "gone"    // it has ended: seen by the kernel, not by silence
-	Unseen  Process = "unknown" // the agent cannot tell which process it is
+	// Gone: the agent had it in sight, and the kernel told its end. A socket that is not
+	// there is no such word, nor is silence: a failover begins at once for Gone.
+	Gone   Process = "gone"
+	Unseen Process = "unknown" // the agent cannot tell which process it is, or has not seen one yet
 )
 
 // Self is what an agent sees of its own server.
@@ -85,8 +87,9 @@ type SemiSync struct {
 type Commit struct {
 	Stuck   time.Duration `json:"stuck,omitempty"` // how long the last one has been under way
 	Took    time.Duration `json:"took,omitempty"`  // the last one that ended
-	Trouble string        `json:"trouble,omitempty"`
-	Acks    bool          `json:"acks,omitempty"` // it waits for replicas to acknowledge, which is not the server's fault
+	Failing time.Duration `json:"failing,omitempty"` // for how long all have ended with Trouble; 0: the last one has not
+	Trouble string        `json:"trouble,omitempty"` // the error, or the server's own word for what it waits for
+	Acks    bool          `json:"acks,omitempty"`    // it waits for replicas to acknowledge, which is not the server's fault
 }
 
 // Disk is the file system of the data directory.
