@@ -85,8 +85,8 @@ type SemiSync struct {
 
 // Commit is the outcome of the agent's own writes to the primary.
 type Commit struct {
-	Stuck   time.Duration `json:"stuck,omitempty"` // how long the last one has been under way
-	Took    time.Duration `json:"took,omitempty"`  // the last one that ended
+	Stuck   time.Duration `json:"stuck,omitempty"`   // how long the last one has been under way
+	Took    time.Duration `json:"took,omitempty"`    // the last one that ended
 	Failing time.Duration `json:"failing,omitempty"` // for how long all have ended with Trouble; 0: the last one has not
 	Trouble string        `json:"trouble,omitempty"` // the error, or the server's own word for what it waits for
 	Acks    bool          `json:"acks,omitempty"`    // it waits for replicas to acknowledge, which is not the server's fault
