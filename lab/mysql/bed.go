@@ -35,10 +35,13 @@ func Topology(t testing.TB, flavour string, n int, o ...Options) *Bed {
 			so = Options{Args: o[len(o)-1].Args}
 		}
 		if flavour == FlavourMySQL {
-			b.Servers = append(b.Servers, MySQL(t, so))
+			b.Servers = append(b.Servers, startMySQL(t, so))
 		} else {
-			b.Servers = append(b.Servers, MariaDB(t, so))
+			b.Servers = append(b.Servers, startMariaDB(t, so))
 		}
+	}
+	for _, s := range b.Servers {
+		s.await(t)
 	}
 	p := b.Servers[0]
 	p.SemiSync(t, n > 1)

@@ -14,6 +14,13 @@ import (
 // acknowledgements only once that is switched on (Bed does, on the primary).
 func MariaDB(t testing.TB, o Options) *Server {
 	t.Helper()
+	s := startMariaDB(t, o)
+	s.await(t)
+	return s
+}
+
+func startMariaDB(t testing.TB, o Options) *Server {
+	t.Helper()
 	program := lab.Need(t, "mariadbd")
 	install := lab.Need(t, "mariadb-install-db")
 	argv := func(s *Server) []string { return mariadbArgs(program, s) }

@@ -25,6 +25,13 @@ func NeedMySQL(t testing.TB) string {
 // super_read_only.
 func MySQL(t testing.TB, o Options) *Server {
 	t.Helper()
+	s := startMySQL(t, o)
+	s.await(t)
+	return s
+}
+
+func startMySQL(t testing.TB, o Options) *Server {
+	t.Helper()
 	root := NeedMySQL(t)
 	version, err := os.ReadFile(filepath.Join(filepath.Dir(root), "version"))
 	if err != nil {
@@ -62,7 +69,13 @@ func mysqlArgs(root string, s *Server) []string {
 		"--plugin-load-add=semisync_source.so;semisync_replica.so;mysql_clone.so",
 		"--loose-rpl-semi-sync-replica-enabled=ON", "--loose-rpl-semi-sync-source-timeout="+never,
 		"--loose-rpl-semi-sync-source-wait-point=AFTER_SYNC", "--loose-rpl-semi-sync-source-wait-no-replica=ON",
-		"--innodb-buffer-pool-size=64M", "--innodb-redo-log-capacity=32M", "--performance-schema=ON",
+		"--innodb-buffer-pool-size=64M", "--innodb-redo-log-capacity=32M", "--innodb-doublewrite=OFF", // no power fails here; reading the file costs half a second
+		// A small performance schema: a large one costs a second of processor time at each start.
+		"--performance-schema=ON", "--table-open-cache=200", "--table-definition-cache=400",
+		"--performance-schema-digests-size=50", "--performance-schema-error-size=10", "--performance-schema-max-program-instances=0",
+		"--performance-schema-accounts-size=5", "--performance-schema-users-size=5", "--performance-schema-hosts-size=5",
+		"--performance-schema-events-statements-history-long-size=10", "--performance-schema-events-waits-history-long-size=10",
+		"--performance-schema-events-stages-history-long-size=10", "--performance-schema-events-transactions-history-long-size=10",
 		"--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1", "--max-connections=200",
 	)
 }

@@ -75,8 +75,8 @@ type Server struct {
 	dbs  map[string]*sql.DB
 }
 
-// start makes the server's folder from a template and starts it. argv makes the command
-// line from what the server is.
+// start makes the server's folder from a template and starts it, without waiting until it
+// answers. argv makes the command line from what the server is.
 func start(t testing.TB, flavour string, o Options, template string, argv func(*Server) []string) *Server {
 	t.Helper()
 	s := &Server{Flavour: flavour, Host: o.Host, ID: o.ID, t: t, dbs: map[string]*sql.DB{}}
@@ -100,7 +100,7 @@ func start(t testing.TB, flavour string, o Options, template string, argv func(*
 	s.AppFile = s.credentials("app.cnf", UserApp, PasswordApp)
 	s.argv = append(argv(s), o.Args...)
 	s.script()
-	s.Start(t)
+	s.launch(t)
 	return s
 }
 
@@ -154,6 +154,12 @@ func (s *Server) Start(t testing.TB) {
 	if s.PID() != 0 {
 		t.Fatalf("%s runs already", s.Name)
 	}
+	s.launch(t)
+	s.await(t)
+}
+
+func (s *Server) launch(t testing.TB) {
+	t.Helper()
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	if s.Host != nil {
 		cmd = s.Host.Command(context.Background(), s.argv[0], s.argv[1:]...)
@@ -171,11 +177,14 @@ func (s *Server) Start(t testing.TB) {
 	s.mu.Lock()
 	s.cmd, s.done = cmd, done
 	s.mu.Unlock()
-	s.await(t, done)
 }
 
-func (s *Server) await(t testing.TB, done chan struct{}) {
+// await waits until the server answers a query.
+func (s *Server) await(t testing.TB) {
 	t.Helper()
+	s.mu.Lock()
+	done := s.done
+	s.mu.Unlock()
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -29,7 +29,7 @@ func tools(t testing.TB) string {
 // version. initialize makes an empty one; argv is the command line of a server on it.
 func template(t testing.TB, flavour, version string, initialize func(data string) *exec.Cmd, argv func(*Server) []string) string {
 	t.Helper()
-	sum := sha256.Sum256([]byte(version + strings.Join(seed, "\n")))
+	sum := sha256.Sum256([]byte(version + strings.Join(seed, "\n") + "2"))
 	final := filepath.Join(tools(t), "data-"+flavour+"-"+hex.EncodeToString(sum[:6]))
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		t.Fatal(err)
@@ -83,8 +83,13 @@ func (s *Server) fill(t testing.TB, argv []string) {
 	s.Start(t)
 	s.Exec(t, seed...)
 	s.Shutdown()
-	// A copy makes its own server_uuid.
-	if err := os.Remove(filepath.Join(s.DataDir, "auto.cnf")); err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
+	// A copy makes its own server_uuid, and double write files of the size that it is told.
+	for _, pattern := range []string{"auto.cnf", "*.dblwr"} {
+		found, _ := filepath.Glob(filepath.Join(s.DataDir, pattern))
+		for _, f := range found {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
