@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -22,6 +21,9 @@ import (
 // Holder holds virtual addresses on this host. It works in the network namespace of its
 // process and needs CAP_NET_ADMIN and CAP_NET_RAW. What the host holds is read from the kernel
 // each time, so that a restarted agent takes up what is there.
+//
+// The agent should have it drop the address, besides on order, when it closes its server by
+// itself and when it starts on a host that is not the primary's.
 type Holder struct {
 	log    *slog.Logger
 	lock   sync.Mutex
@@ -31,6 +33,9 @@ type Holder struct {
 
 // NewHolder returns a Holder that nobody has told anything yet. Close it.
 func NewHolder(log *slog.Logger) *Holder {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Holder{log: log, epochs: map[netip.Addr]uint64{}, told: map[netip.Addr]announcer{}}
 }
 
@@ -91,37 +96,48 @@ func (h *Holder) drop(a Assignment, links []held) (string, error) {
 }
 
 func (h *Holder) take(ctx context.Context, a Assignment, links []held) (string, error) {
-	addr := a.Address.Addr()
+	var link netlink.Link
+	done := "is on "
 	if len(links) > 0 {
-		name := links[0].link.Attrs().Name
-		h.hush(addr)
-		return "is on " + name, h.announce(a, name)
-	}
-	link, err := device(a)
-	if err != nil {
-		return "", err
+		link = links[0].link
+		h.hush(a.Address.Addr())
+	} else {
+		var err error
+		if link, err = device(a); err != nil {
+			return "", err
+		}
+		done = "added to "
 	}
 	name := link.Attrs().Name
-	ifi := &net.Interface{Index: link.Attrs().Index, Name: name, HardwareAddr: link.Attrs().HardwareAddr, Flags: link.Attrs().Flags}
-	if a.Probe > 0 {
-		owner, err := probe(ctx, ifi, addr, a.Probe)
-		if err != nil {
-			return "", h.explain(a, err)
-		}
-		if owner != nil && !a.Force {
-			return "", fault.Exists(fmt.Sprintf("address %s is in use: %s answers for it on %s", addr, owner, name)).
-				Try("remove it there, or set force to yes")
-		}
-		if owner != nil {
-			h.log.Warn("virtual address taken by force", "address", addr, "device", name, "other", owner.String())
-		}
-	}
-	err = netlink.AddrAdd(link, &netlink.Addr{IPNet: ipnet(a.Address), Flags: noDAD, Scope: int(netlink.SCOPE_UNIVERSE)})
-	if err != nil && !errors.Is(err, syscall.EEXIST) {
+	ifi, err := net.InterfaceByIndex(link.Attrs().Index)
+	if err != nil {
 		return "", h.explain(a, err)
 	}
-	h.log.Info("virtual address added", "topology", a.Topology, "address", a.Address, "device", name, "epoch", a.Epoch)
-	return "added to " + name, h.announce(a, name)
+	owner, err := probe(ctx, ifi, a.Address.Addr(), a.Probe)
+	if err != nil {
+		return "", h.explain(a, err)
+	}
+	used := fmt.Errorf("%s answers for it on %s", owner, name)
+	if owner != nil && !a.Force && len(links) == 0 {
+		return "", fault.Exists(fmt.Sprintf("address %s is in use", a.Address.Addr())).Because(used).Try("remove it there, or set force to yes")
+	}
+	if len(links) == 0 {
+		err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipnet(a.Address), Flags: noDAD})
+		if err != nil && !errors.Is(err, syscall.EEXIST) {
+			return "", h.explain(a, err)
+		}
+		h.log.Info("virtual address added", "topology", a.Topology, "address", a.Address, "device", name, "epoch", a.Epoch)
+	}
+	if err := h.announce(a, ifi); err != nil {
+		return "", err
+	}
+	if owner != nil && !a.Force {
+		return "", fault.Exists(fmt.Sprintf("address %s is here and elsewhere", a.Address.Addr())).Because(used).Try("remove it there")
+	}
+	if owner != nil {
+		done = "by force, though " + owner.String() + " answers for it too, " + done
+	}
+	return done + name, nil
 }
 
 func (h *Holder) explain(a Assignment, err error) error {
@@ -211,7 +227,3 @@ func parseState(s string) (epoch uint64, held bool) {
 	}
 	return epoch, word == heldWord
 }
-
-// repeats is when an address is announced after it was taken, at once and then in the
-// background, for a frame can be lost and a switch may still be learning.
-var repeats = []time.Duration{20 * time.Millisecond, 80 * time.Millisecond, 400 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second}

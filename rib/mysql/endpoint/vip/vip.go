@@ -10,7 +10,8 @@
 // closed for certain or can acknowledge nothing any more: whoever still reaches the old
 // host there finds no server that takes writes. The agent should Drop the address whenever
 // it closes its server by itself. Whether the network still hears the old host is found
-// out by asking for the address before taking it; see the setting "force".
+// out by asking for the address before taking it; see the setting "force". When the old host
+// comes back, publish again: that removes the address there.
 //
 // The servers must listen on the address when it comes: bind_address must be a wildcard.
 package vip
@@ -70,7 +71,7 @@ type driver struct {
 //	probe    how long to listen for another owner before the address is taken; 100ms.
 //	         0 asks nobody
 //	wait     how long a host may take to answer before the address is published without
-//	         it; 1s
+//	         it; 500ms
 //	force    yes: take the address although another machine answers for it, or a host did
 //	         not give it up; no
 func New(o endpoint.Options, remote Remote) (endpoint.Driver, error) {

@@ -2,19 +2,11 @@ package vip_test
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,237 +15,7 @@ import (
 	"kaname.dev/kaname/lab/netns"
 	"kaname.dev/kaname/rib/mysql/endpoint"
 	"kaname.dev/kaname/rib/mysql/endpoint/vip"
-	"kaname.dev/kaname/rib/mysql/topology"
 )
-
-// TestMain plays the programs that run on the hosts of a test: an agent's Holder that takes
-// orders as lines, a server that says its name, a client that dials again and again.
-func TestMain(m *testing.M) {
-	play := map[string]func([]string){"play-agent": agent, "play-server": server, "play-client": client}
-	if len(os.Args) > 1 && play[os.Args[1]] != nil {
-		play[os.Args[1]](os.Args[2:])
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-type question struct {
-	Want bool
-	vip.Assignment
-}
-
-type answer struct {
-	Text  string
-	Fault *fault.Fault
-}
-
-func agent([]string) {
-	h := vip.NewHolder(slog.New(slog.DiscardHandler))
-	defer h.Close()
-	out := json.NewEncoder(os.Stdout)
-	for in := json.NewDecoder(os.Stdin); ; {
-		var q question
-		if err := in.Decode(&q); err != nil {
-			return
-		}
-		text, err := h.Do(context.Background(), q.Want, q.Assignment)
-		a := answer{Text: text}
-		if err != nil && !errors.As(err, &a.Fault) {
-			a.Fault = fault.Internal(err.Error())
-		}
-		if err := out.Encode(a); err != nil {
-			return
-		}
-	}
-}
-
-func server(args []string) {
-	l, err := net.Listen("tcp", "[::]:3306")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println("listening")
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		fmt.Fprintln(c, args[0])
-		c.Close()
-	}
-}
-
-// client prints each change of who answers, and when: nanoseconds of the machine's clock.
-func client(args []string) {
-	last := ""
-	for {
-		who := "nobody"
-		if c, err := net.DialTimeout("tcp", net.JoinHostPort(args[0], "3306"), 50*time.Millisecond); err == nil {
-			c.SetDeadline(time.Now().Add(50 * time.Millisecond))
-			if b, err := io.ReadAll(c); err == nil {
-				who = strings.TrimSpace(string(b))
-			}
-			c.Close()
-		}
-		if who != last {
-			fmt.Println(who, time.Now().UnixNano())
-			last = who
-		}
-		<-time.After(2 * time.Millisecond)
-	}
-}
-
-// bed is a bridge with database hosts and a client's host, the last.
-type bed struct {
-	*netns.Bridge
-	t      testing.TB
-	agents []*orders
-	client *netns.Host
-}
-
-type orders struct {
-	lock sync.Mutex
-	in   *json.Encoder
-	out  *json.Decoder
-	cut  bool // nobody reaches the agent
-}
-
-func newBed(t testing.TB, hosts int) *bed {
-	lab.Need(t, "ip")
-	b := &bed{Bridge: netns.New(t, hosts+1, 0), t: t}
-	b.client = b.Hosts[hosts]
-	for i, h := range b.Hosts {
-		if out, err := h.Command(t.Context(), "ip", "addr", "add", six(i), "dev", "eth0", "nodad").CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", h.Name, err, out)
-		}
-		if h == b.client {
-			continue
-		}
-		in, out := b.start(h, "play-agent")
-		b.agents = append(b.agents, &orders{in: json.NewEncoder(in), out: json.NewDecoder(out)})
-		_, said := b.start(h, "play-server", name(i))
-		if line, err := bufio.NewReader(said).ReadString('\n'); err != nil {
-			t.Fatalf("server on %s: %q, %v", h.Name, line, err)
-		}
-	}
-	// A link-local address takes the kernel a second or two to be sure of.
-	lab.Eventually(t, "link-local addresses are there", func() bool {
-		return !slices.ContainsFunc(b.Hosts, func(h *netns.Host) bool {
-			out, _ := h.Command(t.Context(), "ip", "-6", "addr", "show", "tentative").Output()
-			return len(out) > 0
-		})
-	})
-	return b
-}
-
-func six(i int) string             { return fmt.Sprintf("fd00:7::%d/64", i+1) }
-func name(i int) string            { return fmt.Sprintf("db%d", i+1) }
-func member(i int) topology.Member { return topology.Member{Name: name(i), Host: name(i)} }
-
-func (b *bed) start(h *netns.Host, args ...string) (io.Writer, io.Reader) {
-	b.t.Helper()
-	c := h.Command(context.Background(), os.Args[0], args...)
-	c.Stderr = os.Stderr
-	in, err := c.StdinPipe()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { end(c, in) })
-	return in, out
-}
-
-func end(c *exec.Cmd, in io.Closer) {
-	in.Close()
-	c.Process.Kill()
-	c.Wait()
-}
-
-// Members and VIP make the bed a Remote.
-func (b *bed) Members(context.Context) ([]topology.Member, error) {
-	var all []topology.Member
-	for i := range b.agents {
-		all = append(all, member(i))
-	}
-	return all, nil
-}
-
-func (b *bed) VIP(ctx context.Context, m topology.Member, want bool, a vip.Assignment) (string, error) {
-	var i int
-	fmt.Sscanf(m.Name, "db%d", &i)
-	o := b.agents[i-1]
-	if o.cut {
-		<-ctx.Done()
-		return "", fault.Timeout("host " + m.Host).Because(ctx.Err())
-	}
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	if err := o.in.Encode(question{want, a}); err != nil {
-		return "", fault.Unavailable("host " + m.Host).Because(err)
-	}
-	var got answer
-	if err := o.out.Decode(&got); err != nil {
-		return "", fault.Unavailable("host " + m.Host).Because(err)
-	}
-	if got.Fault != nil {
-		return got.Text, got.Fault
-	}
-	return got.Text, nil
-}
-
-func (b *bed) driver(settings map[string]string) endpoint.Driver {
-	b.t.Helper()
-	d, err := vip.New(endpoint.Options{Topology: "shop", Settings: settings, Log: slog.New(slog.NewTextHandler(b.t.Output(), nil))}, b)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return d
-}
-
-func target(epoch uint64, i int) endpoint.Target {
-	m := member(i)
-	return endpoint.Target{Topology: "shop", Epoch: epoch, Primary: &m}
-}
-
-// mac returns the hardware address of a host, and neighbour what another host has in its table.
-func (b *bed) mac(h *netns.Host) string {
-	b.t.Helper()
-	out, err := h.Command(b.t.Context(), "cat", "/sys/class/net/eth0/address").Output()
-	if err != nil {
-		// /sys shows the first namespace's devices: ask iproute2.
-		out = nil
-	}
-	var links []struct{ Address string }
-	out, err = h.Command(b.t.Context(), "ip", "-j", "link", "show", "dev", "eth0").Output()
-	if err != nil || json.Unmarshal(out, &links) != nil || len(links) != 1 {
-		b.t.Fatalf("link of %s: %v: %s", h.Name, err, out)
-	}
-	return links[0].Address
-}
-
-func (b *bed) neighbour(h *netns.Host, addr string) string {
-	b.t.Helper()
-	out, err := h.Command(b.t.Context(), "ip", "-j", "neigh", "show", "to", addr, "dev", "eth0").Output()
-	var table []struct{ LLAddr string }
-	if err != nil || json.Unmarshal(out, &table) != nil || len(table) != 1 {
-		return fmt.Sprintf("%s %v", out, err)
-	}
-	return table[0].LLAddr
-}
-
-func (b *bed) has(h *netns.Host, addr netip.Addr) bool {
-	out, err := h.Command(b.t.Context(), "ip", "-o", "addr", "show", "dev", "eth0").Output()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return strings.Contains(string(out), " "+addr.String()+"/")
-}
 
 var addresses = []string{"10.7.0.100", "fd00:7::100"}
 
@@ -302,5 +64,218 @@ func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 				t.Errorf("the new host was reached %v after Publish, want at most 200 ms", worst)
 			}
 		})
+	}
+}
+
+// reaches says who has to answer the client at an address.
+func (b *bed) reaches(addr, who string) {
+	b.t.Helper()
+	if got := strings.TrimSpace(run(b.t, b.client, os.Args[0]+" play-dial", addr)); got != who {
+		b.t.Fatalf("at %s %s answers, want %s", addr, got, who)
+	}
+}
+
+func run(t testing.TB, h *netns.Host, words string, more ...string) string {
+	t.Helper()
+	f := append(strings.Fields(words), more...)
+	out, err := h.Command(t.Context(), f[0], f[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s on %s: %v: %s", words, h.Name, err, out)
+	}
+	return string(out)
+}
+
+func wantKind(t *testing.T, err error, kind fault.Kind) {
+	t.Helper()
+	var f *fault.Fault
+	if !errors.As(err, &f) || f.Kind != kind {
+		t.Errorf("got %v, want a fault of kind %s", err, kind)
+	}
+}
+
+func TestAnAddressInUseIsNotTakenButByForce(t *testing.T) {
+	for _, addr := range addresses {
+		t.Run(addr, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, 1)
+			a := netip.MustParseAddr(addr)
+			other := netip.PrefixFrom(a, a.BitLen()).String()
+			flag := map[bool]string{false: "", true: " nodad"}[a.Is6()]
+			run(t, b.client, "ip addr add "+other+" dev eth0"+flag)
+			wantKind(t, b.driver(map[string]string{"address": addr}).Publish(t.Context(), target(1, 0)), fault.KindExists)
+			if b.has(b.Hosts[0], a) {
+				t.Fatal("the address was taken")
+			}
+			if err := b.driver(map[string]string{"address": addr, "force": "yes"}).Publish(t.Context(), target(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if !b.has(b.Hosts[0], a) {
+				t.Fatal("the address was not taken by force")
+			}
+			// The other is there still: that is said, each time.
+			wantKind(t, b.driver(map[string]string{"address": addr}).Publish(t.Context(), target(1, 0)), fault.KindExists)
+			run(t, b.client, "ip addr del "+other+" dev eth0")
+			if err := b.driver(map[string]string{"address": addr}).Publish(t.Context(), target(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestASilentHostKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	addr := netip.MustParseAddr(addresses[0])
+	settings := map[string]string{"address": addr.String(), "wait": "200ms"}
+	if err := b.driver(settings).Publish(t.Context(), target(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	b.reaches(addr.String(), "db1")
+
+	// Its agent is gone, but the host answers for the address: two would be wrong.
+	b.agents[0].cut = true
+	wantKind(t, b.driver(settings).Publish(t.Context(), target(2, 1)), fault.KindExists)
+
+	// The host is cut off.
+	b.Hosts[0].Cut()
+	began := time.Now()
+	if err := b.driver(settings).Publish(t.Context(), target(2, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 600*time.Millisecond {
+		t.Errorf("publishing without the silent host took %v", took)
+	}
+	b.reaches(addr.String(), "db2")
+	if got, want := b.neighbour(b.client, addr.String()), b.mac(b.Hosts[1]); got != want {
+		t.Errorf("the client's table has %s, want %s", got, want)
+	}
+
+	// It comes back with the address; the next Publish takes it away and tells again.
+	b.Hosts[0].Restore()
+	b.agents[0].cut = false
+	if !b.has(b.Hosts[0], addr) {
+		t.Fatal("the test has lost its point: the old host lost the address by itself")
+	}
+	if _, err := b.driver(settings).Current(t.Context()); err == nil || !strings.Contains(err.Error(), "both") {
+		t.Errorf("two hosts hold the address: Current says %v", err)
+	}
+	if err := b.driver(settings).Publish(t.Context(), target(2, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if b.has(b.Hosts[0], addr) {
+		t.Error("the old host has the address still")
+	}
+}
+
+func TestEpochsOnlyRise(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	settings := map[string]string{"address": addresses[0], "probe": "0"}
+	if err := b.driver(settings).Publish(t.Context(), target(7, 0)); err != nil {
+		t.Fatal(err)
+	}
+	// Another controller, which has slept.
+	late := b.driver(settings)
+	if err := late.Publish(t.Context(), target(6, 1)); !errors.Is(err, endpoint.ErrOld) {
+		t.Errorf("epoch 6 after 7: %v", err)
+	}
+	if err := late.Withdraw(t.Context(), target(6, 1)); !errors.Is(err, endpoint.ErrOld) {
+		t.Errorf("withdrawn with epoch 6 after 7: %v", err)
+	}
+	got, err := late.Current(t.Context())
+	if err != nil || got.Primary == nil || got.Primary.Name != "db1" || got.Epoch != 7 {
+		t.Errorf("current is %+v, %v; want db1 of epoch 7", got, err)
+	}
+	for range 2 {
+		if err := late.Withdraw(t.Context(), target(8, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := late.Current(t.Context()); err != nil || got.Primary != nil {
+		t.Errorf("current is %+v, %v; want nowhere", got, err)
+	}
+}
+
+func TestWhatIsTakenOnceIsThereOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	addr := netip.MustParsePrefix("10.7.0.100/32")
+	do := func(i int, want bool) string {
+		t.Helper()
+		said, err := b.VIP(t.Context(), member(i), want, vip.Assignment{Epoch: 1, Address: addr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return said
+	}
+	for i, want := range []string{"added to eth0", "is on eth0", "is on eth0"} {
+		if got := do(0, true); got != want {
+			t.Errorf("taken %d times: %q, want %q", i+1, got, want)
+		}
+	}
+	if n := strings.Count(run(t, b.Hosts[0], "ip -4 -o addr show dev eth0"), "10.7.0.100/32"); n != 1 {
+		t.Errorf("the address is there %d times", n)
+	}
+	b.reaches("10.7.0.100", "db1")
+	for i, want := range []string{"removed from eth0", "was not here"} {
+		if got := do(0, false); got != want {
+			t.Errorf("dropped %d times: %q, want %q", i+1, got, want)
+		}
+	}
+	do(1, true)
+	// What the first had still to announce must not lead the client back.
+	deadline := time.Now().Add(2500 * time.Millisecond)
+	lab.Eventually(t, "the announcements are over", func() bool {
+		if got := b.neighbour(b.client, "10.7.0.100"); got != b.mac(b.Hosts[1]) {
+			t.Fatalf("the client's table has %s, want the second host's", got)
+		}
+		return time.Now().After(deadline)
+	})
+}
+
+func TestWhatCannotBeDoneIsExplained(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1)
+	ask := func(a vip.Assignment) error {
+		_, err := b.VIP(t.Context(), member(0), true, a)
+		return err
+	}
+	wantKind(t, ask(vip.Assignment{}), fault.KindInvalid)
+	wantKind(t, ask(vip.Assignment{Address: netip.MustParsePrefix("192.0.2.1/32")}), fault.KindNotFound)
+	wantKind(t, ask(vip.Assignment{Address: netip.MustParsePrefix("10.7.0.9/32"), Device: "eth7"}), fault.KindNotFound)
+
+	// An agent without the capabilities.
+	lab.Need(t, "setpriv")
+	b.agents[0] = b.agentOn(b.Hosts[0], "setpriv", "--bounding-set", "-net_admin,-net_raw")
+	err := ask(vip.Assignment{Address: netip.MustParsePrefix("10.7.0.9/32")})
+	wantKind(t, err, fault.KindDenied)
+	if !strings.Contains(fmt.Sprint(err), "CAP_NET_ADMIN") {
+		t.Errorf("no remedy in %v", err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for _, c := range []struct {
+		settings map[string]string
+		want     string // in the error; empty: none
+	}{
+		{map[string]string{"address": "192.0.2.10"}, ""},
+		{map[string]string{"address": "192.0.2.10/24", "device": "eth0", "probe": "0", "wait": "1s", "force": "no"}, ""},
+		{map[string]string{"address": "2001:db8::1", "force": "yes"}, ""},
+		{map[string]string{}, "no setting address"},
+		{map[string]string{"address": "db.example"}, "db.example"},
+		{map[string]string{"address": "fe80::1%eth0"}, "device"},
+		{map[string]string{"address": "192.0.2.10", "dev": "eth0"}, "known are address, device"},
+		{map[string]string{"address": "192.0.2.10", "force": "maybe"}, "neither yes nor no"},
+		{map[string]string{"address": "192.0.2.10", "wait": "0"}, "wait must be"},
+		{map[string]string{"address": "192.0.2.10", "probe": "1"}, "probe"},
+	} {
+		d, err := vip.New(endpoint.Options{Topology: "shop", Settings: c.settings}, nil)
+		if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.settings, err, c.want)
+		}
+		if err == nil {
+			d.Close()
+		}
 	}
 }
