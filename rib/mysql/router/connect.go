@@ -1,0 +1,185 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kaname.dev/kaname/rib/mysql/router/wire"
+	"kaname.dev/kaname/rib/mysql/topology"
+)
+
+// Times of connecting.
+const (
+	dialBound = 2 * time.Second        // for a server to accept; then it is tried again
+	retry     = 100 * time.Millisecond // between tries, and between looks whether the client is still there
+	vanished  = 5 * time.Second        // unacknowledged bytes to a server: it has vanished
+)
+
+var errLeft = errors.New("the client has left")
+
+// dialer makes connections that notice a vanished host within some seconds, whether they
+// are idle (keep-alive) or have sent something (TCP_USER_TIMEOUT, tcp(7)).
+func dialer() *net.Dialer {
+	return &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3},
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			if e := raw.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(vanished.Milliseconds()))
+			}); e != nil {
+				return e
+			}
+			return err
+		},
+	}
+}
+
+// connect waits for a server that greets, at most Hold. A server that refuses, is silent
+// or shuts down is one that may soon be replaced: what arrives then waits for another.
+func (c *conn) connect(ctx context.Context) (*back, error) {
+	start := time.Now()
+	deadline := start.Add(c.r.o.Hold)
+	trouble := errors.New("the topology has none at present")
+	for {
+		v := c.r.view.Load()
+		if len(v.servers) > 0 {
+			b, err := c.try(ctx, v, deadline)
+			if err == nil && c.attach(b) {
+				c.r.o.Metrics.waited(c.r, time.Since(start))
+				return b, nil
+			}
+			if b != nil {
+				b.Conn.Close()
+			}
+			if errors.Is(err, errLeft) {
+				return nil, err
+			}
+			if err != nil && !errors.Is(err, errNews) {
+				c.r.o.Metrics.undialled(c.r)
+				trouble = err
+			}
+		}
+		if err := c.pause(ctx, v, deadline); err != nil {
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("no %s of topology %s for %v: %w", c.r.o.Target, c.r.o.Topology, c.r.o.Hold, trouble)
+		}
+	}
+}
+
+// pause waits for another view, or a little.
+func (c *conn) pause(ctx context.Context, v *view, deadline time.Time) error {
+	t := time.NewTimer(min(retry, time.Until(deadline)))
+	defer t.Stop()
+	select {
+	case <-v.news:
+	case <-t.C:
+		if c.gone() {
+			return errLeft
+		}
+	case <-ctx.Done():
+		return errLeft
+	}
+	return nil
+}
+
+var errNews = errors.New("clients are led elsewhere meanwhile")
+
+// try connects to one of the servers and waits for its greeting, until deadline, or there
+// is another view, or the client has left.
+func (c *conn) try(ctx context.Context, v *view, deadline time.Time) (*back, error) {
+	m := v.servers[rand.IntN(len(v.servers))]
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errSilent)
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.watch(ctx, v, stop)
+	}()
+	b, err := c.greeted(ctx, m)
+	stop(nil)
+	<-watched
+	if err == nil {
+		return b, nil
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return nil, err
+}
+
+// watch stops the try when there is a reason, and ends with it.
+func (c *conn) watch(ctx context.Context, v *view, stop context.CancelCauseFunc) {
+	t := time.NewTicker(retry)
+	defer t.Stop()
+	for {
+		select {
+		case <-v.news:
+			stop(errNews)
+			return
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if c.gone() {
+				stop(errLeft)
+				return
+			}
+		}
+	}
+}
+
+var errSilent = errors.New("it does not answer")
+
+// greeted dials a server and waits for its first packet.
+func (c *conn) greeted(ctx context.Context, m topology.Member) (*back, error) {
+	dial, cancel := context.WithTimeout(ctx, dialBound)
+	defer cancel()
+	nc, err := c.r.o.Dial(dial, "tcp", m.Address)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { nc.SetReadDeadline(time.Unix(1, 0)) })
+	b := &back{Side: wire.NewSide(nc), member: m}
+	h, err := b.Head()
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil && wire.ErrorCode(h.Start) == shutdown {
+		err = errors.New("it shuts down")
+	}
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("%s at %s: %w", m.Name, m.Address, err)
+	}
+	return b, nil
+}
+
+// gone reports whether a client that waits has closed its connection. Nothing is taken
+// from the socket.
+func (c *conn) gone() bool {
+	t, ok := c.client.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		gone = err == nil && n == 0 || err != nil && err != unix.EAGAIN && err != unix.EINTR
+	})
+	return gone || err != nil
+}

@@ -1,0 +1,5 @@
+package router
+
+type users struct{}
+
+func openUsers(string) (*users, error) { return nil, nil }
