@@ -17,59 +17,66 @@ type Errants struct {
 // primary after it, else what has come meanwhile looks errant. Self are the replica's names
 // in GTIDs: its server_uuid, or its server_id in decimal.
 //
-// For MySQL (gtid_executed of both) the answer is exact. For MariaDB give
-// gtid_binlog_state of both: a transaction of a server counts as errant when it is later
-// than all the primary has, when it has the number of the primary's position and another
-// server, or when the primary's state reaches back before it and still does not have it.
-// From positions alone (gtid_binlog_pos, gtid_slave_pos) only the first two can be told: a
-// replica at 0-2-150 below a primary at 0-1-160 may have got 150 from it or have written
-// it itself. So it is too of a primary that was seeded from a copy and whose own state begins
-// later than the transaction.
+// For MySQL (gtid_executed of both) the answer is exact.
+//
+// For MariaDB give what ParseState returns, of both. A transaction counts as errant when
+//   - it is later than all the primary has, or has the number of the primary's position and
+//     another server, or
+//   - the primary's state reaches back before it and does not have it, or
+//   - it is the replica's position, began on the replica, and the primary's state does
+//     not know it: who replicates from the primary in strict mode has gone beyond.
+//
+// Positions alone (gtid_binlog_pos, gtid_slave_pos) tell only the first: a replica at
+// 0-2-150 below a primary at 0-1-160 may have got 150 to it, or have written it for
+// itself. Nor can it be told whether a primary that was seeded from a copy has what is older
+// than its own binary log, save by the last rule: a replica that stopped at its own
+// transaction, before the primary was seeded, counts as errant. It cannot replicate from
+// there either, for the primary has no such place in its binary log.
 func Errant(replica, primary Set, self ...string) Errants {
-	all := Set{sources: minusMySQL(replica.sources, primary.sources), domains: errantMariaDB(replica.domains, primary.domains)}
+	all := Set{sources: minusMySQL(replica.sources, primary.sources)}
+	for _, d := range replica.domains {
+		own := func(e entry) bool {
+			return primary.state && e == d.last[len(d.last)-1] && slices.Contains(self, strconv.FormatUint(uint64(e.server), 10))
+		}
+		if rest := d.errant(of(primary.domains, d.id), own); len(rest.last) > 0 {
+			all.domains = append(all.domains, rest)
+		}
+	}
 	return Errants{All: all, Own: all.began(self)}
 }
 
-func errantMariaDB(replica, primary []domain) []domain {
-	var out []domain
-	for _, d := range replica {
-		p := of(primary, d.id)
-		if p == nil {
-			out = append(out, d)
-			continue
-		}
-		rest := domain{id: d.id}
-		for _, e := range d.last {
-			if p.lacks(e) {
-				rest.last = append(rest.last, e)
-				rest.from = p.until(e)
-			}
-		}
-		if len(rest.last) > 0 {
-			out = append(out, rest)
+// errant returns what p, nil for nothing, is known not to have of the domain, or should have
+// if it had ever got it.
+func (d domain) errant(p *domain, should func(entry) bool) domain {
+	if p == nil {
+		return d
+	}
+	rest := domain{id: d.id}
+	for _, e := range d.last {
+		if !p.has(e) && (e.seq >= p.seq() || p.last[0].seq < e.seq || should(e)) {
+			rest.last = append(rest.last, e)
+			rest.from = p.until(e)
 		}
 	}
-	return out
+	return rest
 }
 
-// lacks reports whether the domain is known not to have a transaction.
-func (d domain) lacks(e entry) bool {
-	for _, have := range d.last {
-		if have.server == e.server && have.seq >= e.seq {
-			return false
-		}
-	}
-	return e.seq >= d.seq() || d.last[0].seq < e.seq
+// has reports whether the domain names a transaction, or a later one of its server.
+func (d domain) has(e entry) bool {
+	return slices.ContainsFunc(d.last, func(have entry) bool { return have.server == e.server && have.seq >= e.seq })
 }
 
-// until returns the highest number below a transaction that the domain lacks which it has
-// of the same server, or of any when the transaction is beyond all.
+// until returns the number below a transaction that the domain lacks up to which it is known
+// to have them: of the same server, or of any when the transaction is beyond all.
 func (d domain) until(e entry) uint64 {
-	var at uint64
+	at, known := uint64(0), false
 	for _, have := range d.last {
 		if have.seq < e.seq && (have.server == e.server || d.seq() < e.seq) {
-			at = max(at, have.seq)
+			at, known = max(at, have.seq), true
 		}
+	}
+	if !known {
+		return max(e.seq, 1) - 1 // the one at least
 	}
 	return at
 }

@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"kaname.dev/kaname/rib/mysql/gtid"
 	"pgregory.net/rapid"
+
+	"kaname.dev/kaname/rib/mysql/gtid"
 )
 
 // someSet draws sets that overlap often: few sources, low numbers.

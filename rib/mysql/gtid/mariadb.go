@@ -38,7 +38,7 @@ func (d domain) heads() []entry {
 }
 
 func parseMariaDB(sc *scanner) (Set, error) {
-	newest := map[uint32]map[uint32]uint64{}
+	var all []domain
 	if sc.space(); sc.end() {
 		return Set{}, nil
 	}
@@ -47,30 +47,40 @@ func parseMariaDB(sc *scanner) (Set, error) {
 		if err != nil {
 			return Set{}, err
 		}
-		of := newest[id]
-		if of == nil {
-			of = map[uint32]uint64{}
-			newest[id] = of
-		}
-		of[e.server] = max(of[e.server], e.seq)
+		all = append(all, domain{id: id, last: []entry{e}})
 		if sc.space(); sc.end() {
-			break
+			return Set{domains: merged(all, nil)}, nil
 		}
 		if !sc.take(',') {
 			return Set{}, sc.bad(`want ","`)
 		}
 	}
-	var s Set
+}
+
+// merged sorts domains and keeps the newest of each server.
+func merged(a, b []domain) []domain {
+	newest := map[uint32]map[uint32]uint64{}
+	for _, d := range slices.Concat(a, b) {
+		of := newest[d.id]
+		if of == nil {
+			of = map[uint32]uint64{}
+			newest[d.id] = of
+		}
+		for _, e := range d.last {
+			of[e.server] = max(of[e.server], e.seq)
+		}
+	}
+	var out []domain
 	for id, of := range newest {
 		d := domain{id: id}
 		for server, seq := range of {
 			d.last = append(d.last, entry{server, seq})
 		}
 		slices.SortFunc(d.last, entry.compare)
-		s.domains = append(s.domains, d)
+		out = append(out, d)
 	}
-	slices.SortFunc(s.domains, func(a, b domain) int { return cmp.Compare(a.id, b.id) })
-	return s, nil
+	slices.SortFunc(out, func(a, b domain) int { return cmp.Compare(a.id, b.id) })
+	return out
 }
 
 func parseEntry(sc *scanner) (id uint32, e entry, err error) {

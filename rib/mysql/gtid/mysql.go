@@ -13,7 +13,6 @@ const (
 	// maxNumber is the highest transaction number of MySQL: one below the end mark.
 	maxNumber = math.MaxInt64 - 1
 	maxTag    = 32
-	uuidText  = 36
 )
 
 // source is one originator of MySQL's transactions: a server, and the tag it gave them.
@@ -57,59 +56,54 @@ func parseSource(sc *scanner, all []source) ([]source, error) {
 	if err := parseUUID(sc, &cur.uuid); err != nil {
 		return nil, err
 	}
-	fresh := false // a tag has been read that has no interval yet
+	keep := func() { // a uuid or tag without transactions is nothing
+		if len(cur.runs) > 0 {
+			all = append(all, cur)
+		}
+	}
 	for sc.take(':') {
-		sc.space()
-		if isTag(sc.peek(), true) {
-			if fresh {
-				return nil, sc.bad("want an interval after the tag " + cur.tag)
-			}
-			if len(cur.runs) > 0 {
-				all = append(all, cur)
-			}
+		if sc.space(); isTag(sc.peek(), true) {
+			keep()
 			tag, err := parseTag(sc)
 			if err != nil {
 				return nil, err
 			}
-			cur, fresh = source{uuid: cur.uuid, tag: tag}, true
+			cur = source{uuid: cur.uuid, tag: tag}
 			continue
 		}
 		r, err := parseRun(sc)
 		if err != nil {
 			return nil, err
 		}
-		fresh = false
 		if r.lo <= r.hi { // MySQL takes 5-3 for nothing
 			cur.runs = append(cur.runs, r)
 		}
 	}
-	if fresh {
-		return nil, sc.bad("want an interval after the tag " + cur.tag)
-	}
-	if len(cur.runs) > 0 {
-		all = append(all, cur)
-	}
+	keep()
 	return all, nil
 }
 
+// parseUUID reads 32 hexadecimal digits, with all of the four dashes or none.
 func parseUUID(sc *scanner, to *[16]byte) error {
 	rest := sc.text[sc.at:]
-	if len(rest) < uuidText {
-		return sc.bad("want a uuid of 36 characters")
-	}
-	for i, n := 0, 0; i < uuidText; i += 2 {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if rest[i] != '-' {
+	long := len(rest) > 8 && rest[8] == '-'
+	at := 0
+	for i := range to {
+		if long && (i == 4 || i == 6 || i == 8 || i == 10) {
+			if at >= len(rest) || rest[at] != '-' {
 				return sc.bad("want a uuid as 8-4-4-4-12 hexadecimal digits")
 			}
-			i++
+			at++
 		}
-		if _, err := hex.Decode(to[n:n+1], []byte(rest[i:i+2])); err != nil {
+		if at+2 > len(rest) {
+			return sc.bad("want a uuid of 36 characters")
+		}
+		if _, err := hex.Decode(to[i:i+1], []byte(rest[at:at+2])); err != nil {
 			return sc.bad("want a uuid as 8-4-4-4-12 hexadecimal digits")
 		}
-		n++
+		at += 2
 	}
-	sc.at += uuidText
+	sc.at += at
 	return nil
 }
 

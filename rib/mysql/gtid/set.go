@@ -28,6 +28,7 @@ const (
 type Set struct {
 	sources []source // MySQL: by uuid and tag
 	domains []domain // MariaDB: by number
+	state   bool     // MariaDB: domains name every server whose transactions are known to be here
 }
 
 // Parse reads a set as a server prints it; the empty text is the empty set.
@@ -52,6 +53,22 @@ func Parse(flavour, s string) (Set, error) {
 		return parseMariaDB(sc)
 	}
 	return Set{}, fmt.Errorf("gtid set of flavour %q is unknown; use %q or %q", flavour, MySQL, MariaDB)
+}
+
+// ParseState reads all that a MariaDB server tells of its transactions: gtid_binlog_state,
+// and gtid_slave_pos, which may know more of what was there before the binary log began. The
+// set knows then which servers' transactions are there, and Errant can tell more. What is
+// made from the set does not know it any more, nor does its text.
+func ParseState(binlogState, slavePos string) (Set, error) {
+	b, err := Parse(MariaDB, binlogState)
+	if err != nil {
+		return Set{}, err
+	}
+	p, err := Parse(MariaDB, slavePos)
+	if err != nil {
+		return Set{}, err
+	}
+	return Set{domains: merged(b.domains, p.domains), state: true}, nil
 }
 
 // String prints the set as its server does: MySQL in lower case, by uuid and tag, with a

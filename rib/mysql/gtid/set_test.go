@@ -35,6 +35,8 @@ func TestCanonicalText(t *testing.T) {
 		{gtid.MySQL, u1 + ":Blue:1-2:green:4:7:blue:3", u1 + ":blue:1-3:green:4:7"},
 		{gtid.MySQL, u1 + ":blue:1:2," + u1 + ":9", u1 + ":9:blue:1-2"},
 		{gtid.MySQL, u1 + ":5-3", ""},
+		{gtid.MySQL, u1 + ":tag:other:1:last", u1 + ":other:1"},
+		{gtid.MySQL, strings.ReplaceAll(u1, "-", "") + ":1", u1 + ":1"},
 		{gtid.MySQL, "," + u1 + ":1,,", u1 + ":1"},
 		{gtid.MySQL, u1 + ":9223372036854775806", u1 + ":9223372036854775806"},
 		{gtid.MariaDB, "", ""},
@@ -53,6 +55,7 @@ func TestBadTextIsNamed(t *testing.T) {
 	for _, c := range []struct{ flavour, in, want string }{
 		{"postgres", "", `flavour "postgres" is unknown`},
 		{gtid.MySQL, "3e11fa47", "byte 0: want a uuid of 36 characters"},
+		{gtid.MySQL, "3e11fa47-", "byte 0: want a uuid of 36 characters"},
 		{gtid.MySQL, "3e11fa47_71ca-11e1-9e33-c80aa9429562:1", "byte 0: want a uuid as 8-4-4-4-12"},
 		{gtid.MySQL, u1 + ":0", "byte 37: transaction numbers begin at 1"},
 		{gtid.MySQL, u1 + ":1 2", `byte 39: want "," or ":", not "2"`},
@@ -60,8 +63,7 @@ func TestBadTextIsNamed(t *testing.T) {
 		{gtid.MySQL, u1 + ":1-", "byte 39: want the last number"},
 		{gtid.MySQL, u1 + ":9223372036854775807", "byte 37: a transaction number is larger than"},
 		{gtid.MySQL, u1 + ":99999999999999999999", "byte 37: a transaction number is larger than"},
-		{gtid.MySQL, u1 + ":tag", "want an interval after the tag tag"},
-		{gtid.MySQL, u1 + ":tag:other:1", "want an interval after the tag tag"},
+		{gtid.MySQL, strings.Replace(u1, "-11e1-", "-11e10", 1) + ":1", "byte 0: want a uuid as 8-4-4-4-12"},
 		{gtid.MySQL, u1 + ":" + strings.Repeat("x", 33) + ":1", "byte 37: a tag has at most 32"},
 		{gtid.MySQL, "0-1-100", "want a uuid"},
 		{gtid.MySQL, strings.Repeat(" ", 17<<20), "longer than"},
@@ -170,6 +172,21 @@ func TestErrant(t *testing.T) {
 		got := gtid.Errant(set(t, c.flavour, c.replica), set(t, c.flavour, c.primary), c.self)
 		if got.All.String() != c.all || got.Own.String() != c.own {
 			t.Errorf("%s: errant %q, own %q, want %q and %q", c.name, got.All, got.Own, c.all, c.own)
+		}
+	}
+	for _, c := range []struct{ name, replica, primary, slavePos, self, all string }{
+		{"its own, which the primary never saw", "0-3-1,0-4-2", "0-3-3", "", "4", "0-4-2"},
+		{"its own, from when it was primary", "0-3-1,0-4-2", "0-4-2,0-3-3", "", "4", ""},
+		{"its own, which came with the copy", "0-4-2", "0-3-3", "0-4-2", "4", ""},
+		{"its own, and it went on with others", "0-4-2,0-1-9", "0-1-9,0-3-10", "", "4", ""},
+		{"of another", "0-3-1,0-4-2", "0-3-3", "", "5", ""},
+	} {
+		p, err := gtid.ParseState(c.primary, c.slavePos)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := gtid.Errant(set(t, gtid.MariaDB, c.replica), p, c.self).All.String(); got != c.all {
+			t.Errorf("%s: errant %q, want %q", c.name, got, c.all)
 		}
 	}
 	tail := gtid.Errant(set(t, gtid.MariaDB, "0-1-103"), set(t, gtid.MariaDB, "0-1-100,0-2-150"), "1")
