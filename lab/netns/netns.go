@@ -33,7 +33,8 @@ type Host struct {
 	IP   string // its address on the bridge
 
 	bridge *Bridge
-	port   string // its link's other end, at the bridge
+	port   string   // its link's other end, at the bridge
+	cut    []string // addresses that it does not reach any more; see CutTo
 }
 
 // New makes a bridge with n hosts, 10.7.0.1 and on, whose links carry rate bits a second each way;
@@ -80,12 +81,6 @@ func (h *Host) Shape(rate int64) {
 			"tbf", "rate", fmt.Sprintf("%dbit", rate), "burst", "64k", "latency", "50ms")
 	}
 }
-
-// Cut takes the host's cable out.
-func (h *Host) Cut() { h.bridge.ip("-n", h.bridge.name, "link", "set", h.port, "down") }
-
-// Restore plugs it in again.
-func (h *Host) Restore() { h.bridge.ip("-n", h.bridge.name, "link", "set", h.port, "up") }
 
 // Command makes a command that runs on the host. Its process is the program itself, so
 // that a signal reaches it.
