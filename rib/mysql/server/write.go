@@ -1,0 +1,234 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"kaname.dev/kaname/rib/mysql/gtid"
+)
+
+// Writable opens the server for writes.
+func (s *Server) Writable(ctx context.Context) error {
+	return s.with(ctx, "open for writes", func(x *session) error { return x.do(ctx, x.d.open...) })
+}
+
+// Reopen undoes CloseWrites and Fence.
+func (s *Server) Reopen(ctx context.Context) error { return s.Writable(ctx) }
+
+// ReadOnly closes the server for writes and waits for statements and commits that are under
+// way: on a primary whose commits wait for acknowledgements that do not come, until ctx
+// ends. CloseWrites and Fence do something about that.
+func (s *Server) ReadOnly(ctx context.Context) error {
+	return s.with(ctx, "close for writes", func(x *session) error { return s.shut(ctx, x) })
+}
+
+// shut closes the server in the session. The server gives up by itself soon after ctx: a
+// connection that is dropped does not end a statement, and one that waits to close the
+// server keeps all others from writing.
+func (s *Server) shut(ctx context.Context, x *session) error {
+	if end, ok := ctx.Deadline(); ok {
+		wait := max(1, int(time.Until(end).Seconds()+1))
+		if err := x.do(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", wait)); err != nil {
+			return err
+		}
+	}
+	return x.do(ctx, x.d.closed...)
+}
+
+// thread is a line of the process list.
+type thread struct {
+	id               string
+	user, host       string
+	command, state   string
+	dump, ours, idle bool
+}
+
+// threads lists the clients and the replicas that are connected, replicas first; not the
+// server's own threads and not the given ones.
+func (x *session) threads(ctx context.Context, but ...string) ([]thread, error) {
+	rows, err := x.rows(ctx, "SHOW PROCESSLIST")
+	if err != nil {
+		return nil, err
+	}
+	var dumps, clients []thread
+	for _, r := range rows {
+		t := thread{id: r["id"], user: r["user"], host: r["host"], command: r["command"], state: r["state"]}
+		t.dump, t.idle = strings.HasPrefix(t.command, "Binlog Dump"), t.command == "Sleep"
+		switch {
+		case t.user == "system user" || t.user == "event_scheduler" || t.command == "Daemon":
+		case contains(but, t.id):
+		case t.dump:
+			dumps = append(dumps, t)
+		default:
+			clients = append(clients, t)
+		}
+	}
+	return append(dumps, clients...), nil
+}
+
+func contains(all []string, one string) bool {
+	for _, a := range all {
+		if a == one {
+			return true
+		}
+	}
+	return false
+}
+
+// kill ends connections. One that has ended meanwhile is fine.
+func (x *session) kill(ctx context.Context, all []thread) error {
+	for _, t := range all {
+		if err := x.do(ctx, "KILL "+t.id); err != nil && code(err) != errNoSuchThread {
+			return err
+		}
+	}
+	return nil
+}
+
+// pair is two sessions: one waits for the server to close while the other cuts whom it
+// waits for.
+type pair struct {
+	shut, cut *session
+	ids       []string
+}
+
+func (s *Server) pair(ctx context.Context, cutFirst bool) (*pair, error) {
+	var p pair
+	var err error
+	if p.cut, err = s.session(ctx); err != nil {
+		return nil, err
+	}
+	id, err := p.cut.value(ctx, "SELECT CONNECTION_ID()")
+	if err != nil {
+		p.end()
+		return nil, err
+	}
+	p.ids = []string{id}
+	if cutFirst {
+		// Also makes room where there is no free connection.
+		if err = p.cutAll(ctx); err != nil {
+			p.end()
+			return nil, err
+		}
+	}
+	if p.shut, err = s.session(ctx); err == nil {
+		id, err = p.shut.value(ctx, "SELECT CONNECTION_ID()")
+	}
+	if err != nil {
+		p.end()
+		return nil, err
+	}
+	p.ids = append(p.ids, id)
+	return &p, nil
+}
+
+func (p *pair) end() {
+	for _, x := range []*session{p.shut, p.cut} {
+		if x != nil {
+			_ = x.Close()
+		}
+	}
+}
+
+func (p *pair) cutAll(ctx context.Context) error {
+	all, err := p.cut.threads(ctx, p.ids...)
+	if err != nil {
+		return err
+	}
+	return p.cut.kill(ctx, all)
+}
+
+// until shuts the server in one session and calls cut in the other, at once and then every
+// 20 ms until that is done.
+func (s *Server) until(ctx context.Context, p *pair, cut func(context.Context, time.Duration) error) error {
+	done := make(chan error, 1)
+	go func() { done <- s.shut(ctx, p.shut) }() // ends soon after ctx; waited for below
+	began := time.Now()
+	tick := time.NewTicker(2 * poll)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+		}
+		if err := cut(ctx, time.Since(began)); err != nil {
+			return errors.Join(err, <-done)
+		}
+	}
+}
+
+// CloseWrites closes the server for writes by consent and returns what it has executed,
+// which no longer grows. Statements and commits that are under way end first; those that
+// have not after grace are cut, and so are transactions that have written and are not
+// committed: they no longer can be, and would hold locks. When ctx ends before that, the
+// server stays open, and the error says so.
+//
+// Accounts that may write to a read-only MariaDB still can: Check names them.
+func (s *Server) CloseWrites(ctx context.Context, grace time.Duration) (gtid.Set, error) {
+	var executed gtid.Set
+	p, err := s.pair(ctx, false)
+	if err != nil {
+		return executed, s.trouble(ctx, "close for writes", err)
+	}
+	defer p.end()
+	// What is left of ctx at the end of inner serves to take back what waits.
+	inner, cancel := ctx, context.CancelFunc(func() {})
+	if end, ok := ctx.Deadline(); ok {
+		inner, cancel = context.WithDeadline(ctx, end.Add(-min(100*time.Millisecond, time.Until(end)/4)))
+	}
+	defer cancel()
+	err = s.until(inner, p, func(ctx context.Context, since time.Duration) error {
+		if since < grace {
+			return nil
+		}
+		return p.cutBusy(ctx)
+	})
+	if err != nil {
+		back := p.cut.kill(ctx, []thread{{id: p.ids[1]}})
+		return executed, s.trouble(ctx, "close for writes", errors.Join(err, back))
+	}
+	if err = p.cutOpen(ctx); err == nil {
+		executed, err = p.cut.d.executed(ctx, p.cut)
+	}
+	return executed, s.trouble(ctx, "close for writes", err)
+}
+
+// cutBusy cuts who keeps the server from closing, but not who waits for that.
+func (p *pair) cutBusy(ctx context.Context) error {
+	all, err := p.cut.threads(ctx, p.ids...)
+	if err != nil {
+		return err
+	}
+	var busy []thread
+	for _, t := range all {
+		if !t.dump && !t.idle && !strings.Contains(t.state, " lock") {
+			busy = append(busy, t)
+		}
+	}
+	return p.cut.kill(ctx, busy)
+}
+
+// cutOpen cuts transactions that have written and can no longer commit.
+func (p *pair) cutOpen(ctx context.Context) error {
+	rows, err := p.cut.rows(ctx, "SELECT trx_mysql_thread_id AS id FROM information_schema.innodb_trx WHERE trx_rows_modified > 0 AND trx_mysql_thread_id > 0")
+	if err != nil {
+		return err
+	}
+	clients, err := p.cut.threads(ctx, p.ids...)
+	if err != nil {
+		return err
+	}
+	var open []thread
+	for _, t := range clients {
+		for _, r := range rows {
+			if r["id"] == t.id && !t.dump {
+				open = append(open, t)
+			}
+		}
+	}
+	return p.cut.kill(ctx, open)
+}
