@@ -38,7 +38,8 @@ type Process struct {
 	pid     int
 	since   time.Time // of the present state
 	state   topology.Process
-	dir     string        // its data directory, as it was last seen
+	dir     string // its data directory, as it was last seen
+	start   string
 	ended   chan struct{} // closed when the process of fd has ended
 	starts  int
 	changed chan struct{}
@@ -52,6 +53,9 @@ type ProcessState struct {
 	Starts  int           // processes seen so far: a higher number is another process
 	// Dir is the data directory, where the server's process works; empty when unknown.
 	Dir string
+	// Start is the same as long as the process is, also for another agent: when it was
+	// started, since which boot. Empty when unknown.
+	Start string
 }
 
 // NewProcess returns a watcher of the server that listens on socket. pidFile, which may be
@@ -72,10 +76,10 @@ func (p *Process) Run(ctx context.Context) {
 	tick := time.NewTicker(findEvery)
 	defer tick.Stop()
 	for {
-		if fd, pid, err := p.find(ctx); fd != nil {
+		if fd, pid, listens := p.find(ctx); fd != nil {
 			p.follow(ctx, p.take(fd, pid), pid)
-		} else if ctx.Err() == nil {
-			p.set(absent(err))
+		} else if listens {
+			p.set(topology.Unseen) // it serves again, whoever it is
 		}
 		select {
 		case <-tick.C:
@@ -121,28 +125,37 @@ const pfExiting = 0x4
 // until then clients see silence, but nothing of the program runs any more. See
 // proc_pid_stat(5), field 9.
 func dying(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
+	fields := stat(pid)
+	if fields == nil {
 		return false // the descriptor will tell
 	}
-	// The second field, the program's name, may contain anything, also parentheses.
-	_, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	const flags = 9 - 3 // the first of these fields is the third
-	if len(fields) <= flags {
-		return false
-	}
-	f, err := strconv.ParseUint(fields[flags], 10, 64)
+	f, err := strconv.ParseUint(fields[9-3], 10, 64)
 	return err == nil && f&pfExiting != 0
 }
 
-// absent says what the lack of a process means: when nobody listens on the socket the
-// server is gone, whatever else may be the reason nothing is known.
-func absent(err error) topology.Process {
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
-		return topology.Gone
+// started says which process of that number it is: field 22 of proc_pid_stat(5), when it
+// began, and which boot that counts from.
+func started(pid int) string {
+	fields := stat(pid)
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if fields == nil || err != nil {
+		return ""
 	}
-	return topology.Unseen
+	return strings.TrimSpace(string(boot)) + "/" + fields[22-3]
+}
+
+// stat returns the fields of proc_pid_stat(5) from the third on; nil when there are none.
+func stat(pid int) []string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	// The second field, the program's name, may contain anything, also parentheses.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 40 {
+		return nil
+	}
+	return fields
 }
 
 // State returns what is known now.
@@ -151,7 +164,7 @@ func (p *Process) State() ProcessState {
 	defer p.mu.Unlock()
 	s := ProcessState{Process: p.state, For: time.Since(p.since), Starts: p.starts, Dir: p.dir}
 	if p.state == topology.Running {
-		s.PID = p.pid
+		s.PID, s.Start = p.pid, p.start
 	}
 	return s
 }
@@ -195,36 +208,31 @@ func (p *Process) Kill(ctx context.Context) error {
 	}
 }
 
-// find returns a descriptor of the process that listens now. A nil descriptor with a nil
-// error: somebody listens, but cannot be named.
-func (p *Process) find(ctx context.Context) (*os.File, int, error) {
+// find returns a descriptor of the process that listens now, nil when it cannot be named,
+// and whether somebody listens at all.
+func (p *Process) find(ctx context.Context) (*os.File, int, bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.socket)
 	if err != nil {
 		// A hung server with a full backlog lives, and its pid file may tell.
 		if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
-			if fd, pid := p.byFile(); fd != nil {
-				return fd, pid, nil
-			}
+			fd, pid := p.byFile()
+			return fd, pid, false
 		}
-		return nil, 0, err
+		return nil, 0, false
 	}
 	defer conn.Close() //nolint:errcheck // nothing was written
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return nil, 0, err
-	}
 	fd, pid := -1, 0
-	err = raw.Control(func(s uintptr) { fd, pid = peer(int(s)) })
-	if err != nil {
-		return nil, 0, err
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(s uintptr) { fd, pid = peer(int(s)) })
 	}
-	if fd >= 0 {
-		return os.NewFile(uintptr(fd), "pidfd"), pid, nil
+	if err == nil && fd >= 0 {
+		return os.NewFile(uintptr(fd), "pidfd"), pid, true
 	}
 	f, pid := p.byFile()
-	return f, pid, nil
+	return f, pid, true
 }
 
 // peer returns a descriptor (-1: none) and the number of the process that listens at the
@@ -304,6 +312,7 @@ func (p *Process) take(fd *os.File, pid int) <-chan struct{} {
 	if dir, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd"); err == nil {
 		p.dir = dir
 	}
+	p.start = started(pid)
 	p.become(topology.Running)
 	return ended
 }
