@@ -74,6 +74,9 @@ type Verdict struct {
 	Quiet bool `json:"quiet,omitempty"`
 	// Kill: the agent of the old primary may kill it.
 	Kill bool `json:"kill,omitempty"`
+	// Doubt says why acknowledged writes may be on no replica, as the primary said last:
+	// for topology.Move.Doubt. Only with a failover that is justified.
+	Doubt []string `json:"doubt,omitempty"`
 	// Reasons say why, with the figures; the weightiest first.
 	Reasons []string `json:"reasons,omitempty"`
 	// Findings are what does not fit at single members, in the record's order.
@@ -88,9 +91,10 @@ type Verdict struct {
 //   - Hung: the local socket, and enough witnesses, silent for Policy.Silence.
 //   - CutOff: the controller and enough witnesses, for Policy.Silence; or the primary's own
 //     commits wait for acknowledgements longer than Policy.Stuck while so many ackers are
-//     well but cannot reach it that it can never get them.
-//   - CannotCommit: Policy.Stuck with a known cause, four times that without one; never
-//     when a client's lock is the cause.
+//     well but cannot reach it that it can never get them. Where the policy is
+//     topology.PromoteAfter, one witness is enough after that time.
+//   - CannotCommit: Policy.Stuck with a known cause; four times that without one, if the
+//     commit is under way and no client's lock is in its way.
 //   - Fenced: it is closed, and enough witnesses say that it is cut off from them.
 //
 // A witness is the agent of a replica whose report is no older than two beats. Enough are
@@ -108,7 +112,9 @@ func Judge(v View) Verdict {
 		out.Act = out.Blocked == ""
 		out.Quiet = r.quiet
 		out.Kill = v.Record.Policy.Kill
+		out.Doubt = j.doubt()
 	}
+	out.Findings = j.findings()
 	out.Wait = j.next
 	return out
 }

@@ -36,7 +36,7 @@ func (j *inquiry) primary() ruling {
 	case !r.Self.Answers && !r.Self.Refuses:
 		return j.unanswered()
 	}
-	return ruling{state: Fine}
+	return j.alive()
 }
 
 // gone: the primary's agent saw its process end.
@@ -71,7 +71,7 @@ func (j *inquiry) unanswered() ruling {
 	r := ruling{state: Unknown, reasons: append([]string{local}, j.testimonies()...)}
 	long, fresh, sees := j.past(self.Silent+j.known.Age, j.policy.Silence), j.fresh(j.known), j.sees()
 	switch {
-	case !long, j.alive(), sees:
+	case !long, j.noticed(), sees:
 		r.state = Fine
 	case fresh && j.deserted():
 		r.state, r.justified, r.quiet = Hung, true, true
@@ -89,20 +89,31 @@ func (j *inquiry) mute() ruling {
 	case sees:
 		r.state = Fine
 		r.reasons = append(r.reasons, "the server itself answers the controller: only its agent is silent")
-	case j.alive() && (j.known.Sight != nil || j.count(func(w witness) bool { return w.agent }) > 0):
+	case j.noticed() && (j.known.Sight != nil || j.count(func(w witness) bool { return w.agent }) > 0):
 		r.state = Unreachable
-	case j.alive():
+	case j.noticed():
 		r.state = Fine
 		r.reasons = append(r.reasons, "the server lives: only its agent is silent")
 	case deserted:
 		r.state, r.justified, r.quiet = CutOff, true, true
 	case j.count(func(w witness) bool { return w.voice }) > 0:
 		r.reasons = append(r.reasons, j.lacking())
+		if j.patient() {
+			r.state, r.justified, r.quiet = CutOff, true, true
+			r.reasons = append(r.reasons, fmt.Sprintf("the policy promotes after %s all the same", words(j.policy.PromoteAfter)))
+		}
 	case j.anything() || j.past(j.view.Now, settled):
 		r.state = AllDown
 		r.reasons = append(r.reasons, "no agent of this topology speaks: all are down, or the controller itself is cut off")
 	}
 	return r
+}
+
+// patient reports whether the policy lets so few witnesses suffice because the silence
+// has lasted: primary and replicas may have been lost together.
+func (j *inquiry) patient() bool {
+	return j.policy.Unprovable == topology.PromoteAfter && j.policy.PromoteAfter > 0 && j.past(j.silence(j.known), j.policy.PromoteAfter) &&
+		j.count(func(w witness) bool { return w.silent }) > 0
 }
 
 // anything reports whether any member has spoken in this reign.

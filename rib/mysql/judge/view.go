@@ -3,6 +3,8 @@ package judge
 import (
 	"time"
 
+	"kaname.dev/kaname/rib/mysql/gtid"
+	"kaname.dev/kaname/rib/mysql/order"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -31,6 +33,23 @@ type Known struct {
 	// Sight is the controller's own view of the member's SQL port; nil: it does not look.
 	// Its durations are as of now.
 	Sight *topology.Sight
+	// Look is what was found when the member was last asked for all; nil: not yet. It is
+	// used for findings and repairs only, never for a failover.
+	Look *Look
+	// CanStart: its agent has a command that starts the server.
+	CanStart bool
+}
+
+// Look is what order.Look of a member, and then of the primary, has told.
+type Look struct {
+	Executed gtid.Set
+	// Errants are what it has and the primary has not: see gtid.Errant, also for why the
+	// primary must have been asked after it.
+	Errants gtid.Errants
+	// Contained: the primary, asked after it, had executed all that it had.
+	Contained bool
+	Below     []string        // order.Details.Below
+	Findings  []order.Finding // what its agent found by itself: settings, clock, name resolution
 }
 
 // Fresh is how old a report may be so that what it says still counts as how it is.

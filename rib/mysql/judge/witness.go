@@ -155,16 +155,16 @@ func (j *inquiry) count(is func(witness) bool) int {
 	return n
 }
 
-// alive reports whether a replica or its agent saw or heard the primary within
+// noticed reports whether a replica or its agent saw or heard the primary within
 // Policy.Silence.
-func (j *inquiry) alive() bool {
+func (j *inquiry) noticed() bool {
 	return j.count(func(w witness) bool { return w.hears || w.sees }) > 0
 }
 
 // deserted reports whether enough witnesses say that the primary is silent, and none that
 // it is not.
 func (j *inquiry) deserted() bool {
-	return !j.alive() && j.count(func(w witness) bool { return w.silent }) >= j.needed()
+	return !j.noticed() && j.count(func(w witness) bool { return w.silent }) >= j.needed()
 }
 
 // testimonies are what all witnesses say, those that speak before those that do not.
