@@ -84,6 +84,7 @@ type Details struct {
 	Received string            `json:"received"`
 	Purged   string            `json:"purged,omitempty"`   // no longer in the binary logs
 	Own      string            `json:"own,omitempty"`      // transactions that began on this server
+	State    string            `json:"state,omitempty"`    // MariaDB: gtid_binlog_state, which tells where transactions began
 	Epochs   []Row             `json:"epochs,omitempty"`   // of kaname.epoch, the newest first, at most 10
 	Sources  []string          `json:"sources,omitempty"`  // host:port of each channel
 	Below    []string          `json:"below,omitempty"`    // host:port of replicas that are connected

@@ -36,10 +36,11 @@ type Self struct {
 	GoneFor time.Duration `json:"gone_for,omitempty"`
 	// Answers: the last question over the local socket was answered. Silent is how long
 	// ago the last answer came, when it was not.
-	Answers bool          `json:"answers"`
-	Silent  time.Duration `json:"silent,omitempty"`
-	Trouble string        `json:"trouble,omitempty"` // why there is no answer, or only a refusal
-	Refuses bool          `json:"refuses,omitempty"` // it answers with an error (too many connections, access denied): it lives
+	Answers  bool          `json:"answers"`
+	Silent   time.Duration `json:"silent,omitempty"`
+	CanStart bool          `json:"can_start,omitempty"` // its agent has a command that starts it
+	Trouble  string        `json:"trouble,omitempty"`   // why there is no answer, or only a refusal
+	Refuses  bool          `json:"refuses,omitempty"`   // it answers with an error (too many connections, access denied): it lives
 
 	Version  string `json:"version,omitempty"`
 	ServerID uint32 `json:"server_id,omitempty"`
