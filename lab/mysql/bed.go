@@ -148,7 +148,7 @@ func (s *Server) Replica(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatalf("%s: %v", s.Name, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err has it
 	out := map[string]string{}
 	columns, err := rows.Columns()
 	if err == nil && rows.Next() {

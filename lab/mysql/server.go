@@ -67,7 +67,6 @@ type Server struct {
 
 	t    testing.TB
 	argv []string // program and arguments
-	env  []string
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -162,6 +161,7 @@ func (s *Server) launch(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	if s.Host != nil {
+		//nolint:usetesting // the server outlives a subtest that starts it anew, and end() kills it
 		cmd = s.Host.Command(context.Background(), s.argv[0], s.argv[1:]...)
 	}
 	// The server does not change its user, so that this signal stays in force.
@@ -232,20 +232,21 @@ func (s *Server) PID() int {
 }
 
 // Kill ends the server by SIGKILL and waits until it is gone.
-func (s *Server) Kill() { s.signal(syscall.SIGKILL, 0); s.gone() }
+func (s *Server) Kill() { s.signal(syscall.SIGKILL); s.gone() }
 
 // Stop halts the server by SIGSTOP: its sockets stay open and nobody answers.
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP, 0) }
+func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
 
 // Cont lets it go on.
-func (s *Server) Cont() { s.signal(syscall.SIGCONT, 0) }
+func (s *Server) Cont() { s.signal(syscall.SIGCONT) }
 
 // Shutdown ends the server in an orderly way and waits until it is gone.
-func (s *Server) Shutdown() { s.signal(syscall.SIGTERM, 0); s.gone() }
+func (s *Server) Shutdown() { s.signal(syscall.SIGTERM); s.gone() }
 
-func (s *Server) signal(sig syscall.Signal, pid int) {
+func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()
-	if pid = cmp.Or(pid, s.PID()); pid == 0 {
+	pid := s.PID()
+	if pid == 0 {
 		return
 	}
 	if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {

@@ -55,7 +55,6 @@ func Check(e Evidence) Result {
 		old = acks[0].Server
 	}
 	var opened time.Time // first acknowledgement of another server
-	last := e.History.Began
 	for _, a := range acks {
 		if !e.Kept[a.ID] {
 			r.Lost = append(r.Lost, a.ID)
@@ -73,14 +72,25 @@ func Check(e Evidence) Result {
 				r.Doubles = append(r.Doubles, a.ID)
 			}
 		}
+	}
+	r.pauses(e.History.Began, e.History.Ended, acks)
+	r.failures(e)
+	return r
+}
+
+// pauses finds the longest time without an acknowledgement.
+func (r *Result) pauses(from, to time.Time, acks []Ack) {
+	last := from
+	for _, a := range append(acks, Ack{Ended: to}) {
 		if gap := a.Ended.Sub(last); gap > r.Pause {
 			r.Pause, r.PausedAt = gap, last
 		}
 		last = a.Ended
 	}
-	if gap := e.History.Ended.Sub(last); gap > r.Pause {
-		r.Pause, r.PausedAt = gap, last
-	}
+}
+
+// failures counts what was not acknowledged.
+func (r *Result) failures(e Evidence) {
 	for _, f := range e.History.Found {
 		r.Duplicates = append(r.Duplicates, f.ID)
 		if !e.Kept[f.ID] {
@@ -93,7 +103,6 @@ func Check(e Evidence) Result {
 			r.Bad = append(r.Bad, f.Text)
 		}
 	}
-	return r
 }
 
 // String says it in a line.

@@ -50,7 +50,7 @@ type Sight struct {
 // Watch begins to sample; Stop ends it, and the test does at the latest.
 func Watch(t testing.TB, servers ...*lab.Server) *Watcher {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(t.Context())
 	w := &Watcher{servers: servers, stop: stop, says: make([]said, len(servers))}
 	for i, s := range servers {
 		w.wg.Go(func() { w.ask(ctx, i, s) })
@@ -176,7 +176,7 @@ func IDs(t testing.TB, s *lab.Server) map[int64]bool {
 	if err != nil {
 		t.Fatalf("%s: %v", s.Name, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err has it
 	ids := map[int64]bool{}
 	for rows.Next() {
 		var id int64
