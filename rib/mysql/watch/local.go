@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,7 +16,7 @@ type Server interface {
 	Ping(ctx context.Context) error
 	Look(ctx context.Context) (topology.Self, error)
 	// Probe writes n to a table of kaname's own.
-	Probe(ctx context.Context, n uint64) error
+	Probe(ctx context.Context, n int64) error
 }
 
 // Times of the questions to the own server.
@@ -226,7 +227,7 @@ func (l *Local) commit(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
 	start := l.begin(&l.probe)
-	err := l.server.Probe(ctx, uint64(start.UnixMilli()))           //nolint:gosec // the year is after 1970
+	err := l.server.Probe(ctx, start.UnixMilli())                   //nolint:gosec // the year is after 1970
 	if ctx.Err() != nil && context.Cause(ctx) == context.Canceled { //nolint:errorlint // that very one: the agent ends
 		return
 	}
@@ -234,7 +235,7 @@ func (l *Local) commit(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case err == nil || !l.probing:
+	case err == nil || !l.probing || errors.Is(err, server.ErrClosed):
 		l.failing = time.Time{}
 	case l.failing.IsZero():
 		l.failing = start

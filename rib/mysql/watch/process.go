@@ -172,7 +172,7 @@ func (p *Process) State() ProcessState {
 // Changed has a value when the state has changed since the last one was taken.
 func (p *Process) Changed() <-chan struct{} { return p.changed }
 
-// Kill ends the process with SIGKILL and waits until it is gone. It is no error when
+// Kill ends the process with SIGKILL and waits until nothing of its program runs any more. It is no error when
 // none is known to be there.
 func (p *Process) Kill(ctx context.Context) error {
 	p.mu.Lock()
@@ -195,16 +195,31 @@ func (p *Process) Kill(ctx context.Context) error {
 	if err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
-	select {
-	case <-ended:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.fd == fd { // Run has not come to it yet
-			p.become(topology.Gone)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			p.killed(fd) // Run may not have come to it yet
+			return nil
+		case <-tick.C:
+			// What is dying runs no more, however long its memory takes.
+			if dying(pid) {
+				p.killed(fd)
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("kill process %d: it has not ended: %w", pid, ctx.Err())
 		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("kill process %d: it has not ended: %w", pid, ctx.Err())
+	}
+}
+
+// killed notes the end of a process, unless another one is followed already.
+func (p *Process) killed(fd *os.File) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fd == fd {
+		p.become(topology.Gone)
 	}
 }
 
