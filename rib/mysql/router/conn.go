@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kaname.dev/kaname/rib/mysql/router/wire"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
@@ -163,14 +165,42 @@ func (c *conn) down(b *back) {
 			c.end(part, byServer)
 			return
 		}
+		corked := rests && c.parts()
 		if err = b.Forward(c.client, h); err == nil && (rests || b.R.Buffered() < 4) {
+			if corked {
+				cork(c.client.Conn, 1)
+			}
 			err = c.client.W.Flush()
 		}
 		if err != nil {
 			c.end(cut, byClient)
 			return
 		}
-		c.passed()
+		if c.passed(); corked {
+			cork(c.client.Conn, 0) // nothing to do when it was closed
+		}
+	}
+}
+
+// parts reports whether the connection is to end after the answer that ends now. Then the
+// end of the stream travels with the answer, so that a pool of connections cannot
+// take this one for good in between.
+func (c *conn) parts() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.back == nil || c.over {
+		return false
+	}
+	f, _ := c.fate(time.Now(), false, true)
+	return f == part
+}
+
+// cork holds back what does not fill a segment (1) or lets it go (0): TCP_CORK of tcp(7).
+func cork(c net.Conn, on int) {
+	if t, ok := c.(*net.TCPConn); ok {
+		if raw, err := t.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on) })
+		}
 	}
 }
 
@@ -198,15 +228,19 @@ func (c *conn) judge(now time.Time, ended bool) {
 	if c.back == nil || c.over {
 		return
 	}
-	v := c.r.view.Load()
-	s := standing{
-		leads: v.leads(&c.back.member), opaque: c.f.Opaque(), loggedIn: c.f.LoggedIn(),
-		command: c.passing || !c.f.Idle(), trans: c.f.InTransaction(),
-		age: now.Sub(c.born), idle: now.Sub(c.rest), ended: ended,
-	}
-	if f, why := judge(s, v.held, now.Sub(v.since), c.r.o.Drain); f != stay {
+	if f, why := c.fate(now, c.passing, ended); f != stay {
 		c.close(f, why)
 	}
+}
+
+// fate is called with mu held while there is a server.
+func (c *conn) fate(now time.Time, passing, ended bool) (fate, string) {
+	v := c.r.view.Load()
+	return judge(standing{
+		leads: v.leads(&c.back.member), opaque: c.f.Opaque(), loggedIn: c.f.LoggedIn(),
+		command: passing || !c.f.Idle(), trans: c.f.InTransaction(),
+		age: now.Sub(c.born), idle: now.Sub(c.rest), ended: ended && c.f.Worked(),
+	}, v.held, now.Sub(v.since), c.r.o.Drain)
 }
 
 // busy reports whether something is under way that Withdraw waits for.

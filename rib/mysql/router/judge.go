@@ -36,7 +36,7 @@ type standing struct {
 	movable  bool // the session can be carried over
 	age      time.Duration
 	idle     time.Duration // since the last answer ended
-	ended    bool          // an answer has just ended
+	ended    bool          // an answer to work ends now
 }
 
 // fate is what becomes of a connection.

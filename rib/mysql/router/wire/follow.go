@@ -68,6 +68,12 @@ func (f *Follower) Status() uint16 { return f.status }
 // Ended reports whether the client has said goodbye.
 func (f *Follower) Ended() bool { return f.at == ended }
 
+// Worked reports whether the last command was work, and not one that only prepares it: a
+// statement to be executed next, a database, settings of the connection.
+func (f *Follower) Worked() bool {
+	return f.cmd == ComQuery || f.cmd == ComExecute || f.cmd == ComBulkExecute
+}
+
 // Answers reports whether a packet of the server that comes now is the first one of an
 // answer, and to which command.
 func (f *Follower) Answers() (cmd byte, ok bool) { return f.cmd, f.at == first && !f.moreS }

@@ -22,7 +22,8 @@ type Side struct {
 
 // NewSide wraps a connection.
 func NewSide(c net.Conn) *Side {
-	return &Side{Conn: c, R: bufio.NewReaderSize(c, 16<<10), W: bufio.NewWriterSize(c, 16<<10)}
+	// The connection's own ReadFrom would be used by W, and go past its buffer.
+	return &Side{Conn: c, R: bufio.NewReaderSize(c, 16<<10), W: bufio.NewWriterSize(struct{ io.Writer }{c}, 16<<10)}
 }
 
 // Head is what is looked at of the next packet; nothing has been taken from the buffer.
