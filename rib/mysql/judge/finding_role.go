@@ -65,7 +65,7 @@ func (f *finder) replica() {
 		f.add(SemiSyncSet, "it waits for acknowledgements as a primary does", "on MariaDB its applier stands still so", "")
 	}
 	if !f.seesPrimary(w) {
-		f.add(Parted, "it alone is cut off from the primary", w.text, "look at the network between the two")
+		f.add(Parted, "it alone is cut off from the primary", f.testimony(*w), "look at the network between the two")
 	}
 	r := f.self.Replica
 	if r == nil {

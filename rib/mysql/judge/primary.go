@@ -46,7 +46,7 @@ func (j *inquiry) gone() ruling {
 	for _, w := range j.witnesses {
 		if w.after(ago) {
 			return ruling{state: Unknown, reasons: []string{saw,
-				w.text + ": later than that, so the agent looks at another process than the one that serves"}}
+				j.testimony(w) + ": later than that, so the agent looks at another process than the one that serves"}}
 		}
 	}
 	return ruling{state: Dead, justified: true, reasons: append([]string{saw}, j.testimonies()...)}

@@ -72,7 +72,6 @@ type witness struct {
 	sees   bool          // its agent's probe of the primary was answered within Policy.Silence
 	agent  bool          // it sees the primary's agent
 	silent bool          // it can tell, and for Policy.Silence it has neither seen nor heard
-	text   string        // the same for people
 }
 
 func (j *inquiry) witness(m topology.Member) witness {
@@ -81,7 +80,6 @@ func (j *inquiry) witness(m topology.Member) witness {
 	w.voice = k.Report != nil && j.heard(k)
 	w.fresh = j.fresh(k)
 	if k.Report == nil {
-		w.text = m.Name + ": its agent has not reported yet"
 		return w
 	}
 	age := k.Age - j.view.Late
@@ -99,13 +97,16 @@ func (j *inquiry) witness(m topology.Member) witness {
 		w.agent = sight.Agent && w.voice
 	}
 	w.silent = sight != nil && w.fresh && !w.hears && !w.sees
-	w.text = j.testimony(w, sight)
 	return w
 }
 
 // testimony is what a witness says, in words.
-func (j *inquiry) testimony(w witness, s *topology.Sight) string {
+func (j *inquiry) testimony(w witness) string {
 	t := w.Name + ": "
+	if w.known.Report == nil {
+		return t + "its agent has not reported yet"
+	}
+	s := find(w.known.Report.Sights, w.of)
 	switch {
 	case !w.voice:
 		return t + "its agent has been silent for " + words(j.silence(w.known))
@@ -172,9 +173,9 @@ func (j *inquiry) testimonies() []string {
 	var speak, mute []string
 	for _, w := range j.witnesses {
 		if w.voice {
-			speak = append(speak, w.text)
+			speak = append(speak, j.testimony(w))
 		} else {
-			mute = append(mute, w.text)
+			mute = append(mute, j.testimony(w))
 		}
 	}
 	return append(speak, mute...)
