@@ -2,6 +2,7 @@ package office
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -70,4 +71,18 @@ func Send[Out any](ctx context.Context, peer func(host string) *http.Client, wit
 		return none, err
 	}
 	return post[Out](ctx, peer(to.Host), within, "host "+to.Host, to.Address, path, body)
+}
+
+// Fetch sends a message to a host that answers with bytes; see Stream. Who closes the body
+// ends the transfer, and so does the end of ctx.
+func Fetch(ctx context.Context, peer func(host string) *http.Client, to Seat, path string, in any) (io.ReadCloser, error) {
+	b, err := pack(in)
+	if err != nil {
+		return nil, err
+	}
+	r, err := send(ctx, peer(to.Host), "host "+to.Host, to.Address, path, b)
+	if err != nil {
+		return nil, err
+	}
+	return r.Body, nil
 }

@@ -89,24 +89,62 @@ func post[Out any](ctx context.Context, c *http.Client, within time.Duration, wh
 		ctx, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+path, bytes.NewReader(b.bytes))
+	r, err := send(ctx, c, who, address, path, b)
 	if err != nil {
 		return out, err
+	}
+	defer r.Body.Close()
+	return out, unpack(r.Header.Get("Content-Encoding"), r.Body, &out)
+}
+
+// send sends a message and returns the answer when it is a good one.
+func send(ctx context.Context, c *http.Client, who, address, path string, b body) (*http.Response, error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+path, bytes.NewReader(b.bytes))
+	if err != nil {
+		return nil, err
 	}
 	b.describe(q.Header)
 	r, err := c.Do(q)
 	if err != nil {
-		return out, fault.Unavailable(who + " cannot be reached").At(address).Because(err).Try("look at it: kaname doctor there")
+		return nil, fault.Unavailable(who + " cannot be reached").At(address).Because(err).Try("look at it: kaname doctor there")
+	}
+	if r.StatusCode == http.StatusOK {
+		return r, nil
 	}
 	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		var f fault.Fault
-		if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&f); err != nil || f.What == "" {
-			return out, fault.Unavailable(who + " answers " + r.Status).At(path)
-		}
-		return out, &f
+	var f fault.Fault
+	if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&f); err != nil || f.What == "" {
+		return nil, fault.Unavailable(who + " answers " + r.Status).At(path)
 	}
-	return out, unpack(r.Header.Get("Content-Encoding"), r.Body, &out)
+	return nil, &f
+}
+
+// Stream registers a function that answers with bytes, and is given the host that asks. Once
+// it has written something, an error can only break the answer off.
+func Stream[In any](mux *http.ServeMux, path string, fn func(ctx context.Context, host string, in In, w io.Writer) error) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, q *http.Request) {
+		out := &started{w: w}
+		_, err := serve(q, func(ctx context.Context, host string, in In) (struct{}, error) {
+			return struct{}{}, fn(ctx, host, in, out)
+		})
+		switch {
+		case err != nil && !out.yes:
+			refuse(w, err)
+		case err != nil:
+			panic(http.ErrAbortHandler) // so that the asker does not take what it has for all
+		}
+	})
+}
+
+// started is a writer that knows whether it was used.
+type started struct {
+	w   io.Writer
+	yes bool
+}
+
+func (s *started) Write(p []byte) (int, error) {
+	s.yes = true
+	return s.w.Write(p)
 }
 
 // Handle registers a function for a path of a peer listener. It is given the host that

@@ -2,6 +2,8 @@ package office_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -84,5 +86,43 @@ func TestNoHolderIsSaid(t *testing.T) {
 	_, err := office.Do[note](t.Context(), c, "/tests/echo", note{Text: "x"})
 	if !fault.Is(err, fault.KindUnavailable) || !strings.Contains(err.Error(), "no core answers tests yet") {
 		t.Errorf("without a holder: %v", err)
+	}
+}
+
+func TestBytesThatBreakOffAreNotTakenForAll(t *testing.T) {
+	core := ribtest.Core(t, "core1")
+	office.Stream(core.Peers, "/tests/bytes", func(_ context.Context, host string, in note, w io.Writer) error {
+		switch in.Text {
+		case "none":
+			return fault.NotFound("nothing for " + host)
+		case "half":
+			_, err := io.WriteString(w, "half of it")
+			return errors.Join(err, errors.New("the disk broke"))
+		}
+		_, err := io.WriteString(w, "all of it")
+		return err
+	})
+	members, err := core.Plane.Members(t.Context())
+	if err != nil || len(members) != 1 {
+		t.Fatal(members, err)
+	}
+	at := office.Seat{Host: "core1", Address: members[0].Address}
+	fetch := func(text string) (string, error) {
+		r, err := office.Fetch(t.Context(), core.PeerClient, at, "/tests/bytes", note{Text: text})
+		if err != nil {
+			return "", err
+		}
+		defer r.Close()
+		all, err := io.ReadAll(r)
+		return string(all), err
+	}
+	if got, err := fetch("all"); err != nil || got != "all of it" {
+		t.Errorf("all: %q, %v", got, err)
+	}
+	if got, err := fetch("half"); err == nil {
+		t.Errorf("half was taken for all: %q", got)
+	}
+	if _, err := fetch("none"); !fault.Is(err, fault.KindNotFound) {
+		t.Errorf("none: %v", err)
 	}
 }
