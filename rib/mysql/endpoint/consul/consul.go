@@ -167,7 +167,7 @@ func (d *driver) Publish(ctx context.Context, t endpoint.Target) error {
 		if was.Epoch > want.Epoch {
 			return fmt.Errorf("key %s in Consul has epoch %d, this is %d: %w", d.key(), was.Epoch, want.Epoch, endpoint.ErrOld)
 		}
-		ops, err := d.operations(want, was, index)
+		ops, err := d.operations(want, index)
 		if err != nil {
 			return err
 		}
@@ -242,7 +242,7 @@ func primary(t endpoint.Target) (Primary, error) {
 }
 
 // operations are those of the transaction: the first checks and sets the key with the epoch.
-func (d *driver) operations(want, was Primary, index uint64) (api.TxnOps, error) {
+func (d *driver) operations(want Primary, index uint64) (api.TxnOps, error) {
 	value, err := json.Marshal(want)
 	if err != nil {
 		return nil, err
@@ -260,7 +260,7 @@ func (d *driver) operations(want, was Primary, index uint64) (api.TxnOps, error)
 		ops = append(ops, &api.TxnOp{KV: op})
 	}
 	if d.service != "" {
-		ops = append(ops, d.registration(want, was)...)
+		ops = append(ops, d.registration(want)...)
 	}
 	return ops, nil
 }
@@ -283,12 +283,9 @@ func asOrchestrator(key string, p Primary) map[string]string {
 }
 
 // registration sets or removes the service, at a node that stands for the topology.
-func (d *driver) registration(want, was Primary) api.TxnOps {
+func (d *driver) registration(want Primary) api.TxnOps {
 	node := "kaname-mysql-" + d.topology
 	if want.Name == "" {
-		if was.Name == "" {
-			return nil
-		}
 		return api.TxnOps{{Node: &api.NodeTxnOp{Verb: api.NodeDelete, Node: api.Node{Node: node}}}}
 	}
 	return api.TxnOps{

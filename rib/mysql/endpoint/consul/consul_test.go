@@ -19,6 +19,7 @@ import (
 
 	"kaname.dev/kaname/rib/mysql/endpoint"
 	"kaname.dev/kaname/rib/mysql/endpoint/consul"
+	"kaname.dev/kaname/rib/mysql/endpoint/endpointtest"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -308,6 +309,38 @@ func TestWhatDoesNotAnswer(t *testing.T) {
 	if err := nobody.driver(t, nil).Publish(t.Context(), target(1, 1)); err == nil || !strings.Contains(err.Error(), "kaname/mysql/shop in Consul") {
 		t.Errorf("nobody there: %v", err)
 	}
+}
+
+func TestConform(t *testing.T) {
+	b := newBed(t)
+	conform := endpointtest.Bench{
+		New: consul.New, Members: []topology.Member{*target(1, 1).Primary, *target(1, 2).Primary},
+		Settings: map[string]string{"address": b.address, "service": "shop-db"},
+		Epochs:   endpointtest.Kept, Unreachable: map[string]string{"address": "http://127.0.0.1:1"}, Where: "kaname/mysql/shop",
+		Reach: func(context.Context) (string, error) {
+			keys, services := b.keys(), b.services()
+			for _, name := range []string{"db1", "db2"} {
+				address := strings.Replace(name, "db", "192.0.2.", 1) + ":3306"
+				if keys["mysql/master/shop"] == address && keys["kaname/mysql/shop/primary"] == address && strings.HasPrefix(services["shop-db"], address+" "+name) {
+					return name, nil
+				}
+			}
+			return "", fmt.Errorf("keys %v, services %v", keys, services)
+		},
+	}
+	if b.standIn != nil {
+		conform.Break = func(*testing.T) func() {
+			b.standIn.lock.Lock()
+			defer b.standIn.lock.Unlock()
+			b.standIn.token = "somebody else's"
+			return func() {
+				b.standIn.lock.Lock()
+				defer b.standIn.lock.Unlock()
+				b.standIn.token = ""
+			}
+		}
+	}
+	endpointtest.Conform(t, conform)
 }
 
 func TestSettings(t *testing.T) {

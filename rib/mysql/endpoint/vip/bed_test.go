@@ -95,7 +95,13 @@ func client(args []string) {
 	}
 }
 
-func dial(args []string) { fmt.Println(answering(args[0], 2*time.Second)) }
+func dial(args []string) {
+	within, err := time.ParseDuration(args[1])
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(answering(args[0], within))
+}
 
 // answering returns the name of the server at an address.
 func answering(addr string, within time.Duration) string {

@@ -2,6 +2,7 @@ package vip_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,7 +15,9 @@ import (
 	"kaname.dev/kaname/lab"
 	"kaname.dev/kaname/lab/netns"
 	"kaname.dev/kaname/rib/mysql/endpoint"
+	"kaname.dev/kaname/rib/mysql/endpoint/endpointtest"
 	"kaname.dev/kaname/rib/mysql/endpoint/vip"
+	"kaname.dev/kaname/rib/mysql/topology"
 )
 
 var addresses = []string{"10.7.0.100", "fd00:7::100"}
@@ -70,7 +73,7 @@ func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 // reaches says who has to answer the client at an address.
 func (b *bed) reaches(addr, who string) {
 	b.t.Helper()
-	if got := strings.TrimSpace(run(b.t, b.client, os.Args[0]+" play-dial", addr)); got != who {
+	if got := strings.TrimSpace(run(b.t, b.client, os.Args[0]+" play-dial", addr, "2s")); got != who {
 		b.t.Fatalf("at %s %s answers, want %s", addr, got, who)
 	}
 }
@@ -252,6 +255,30 @@ func TestWhatCannotBeDoneIsExplained(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(err), "CAP_NET_ADMIN") {
 		t.Errorf("no remedy in %v", err)
 	}
+}
+
+func TestConform(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	endpointtest.Conform(t, endpointtest.Bench{
+		New:      func(o endpoint.Options) (endpoint.Driver, error) { return vip.New(o, b) },
+		Settings: map[string]string{"address": addresses[0], "device": "eth0", "probe": "30ms", "wait": "500ms", "force": "no"},
+		Members:  []topology.Member{member(0), member(1)},
+		Epochs:   endpointtest.Kept, // by the hosts' agents
+		Where:    addresses[0],
+		Stays:    true, // the kernel resets no connection when an address goes
+		Reach: func(ctx context.Context) (string, error) {
+			out, err := b.client.Command(ctx, os.Args[0], "play-dial", addresses[0], "300ms").Output()
+			if who := strings.TrimSpace(string(out)); err != nil || who != "nobody" {
+				return who, err
+			}
+			return "", errors.New("nobody answers")
+		},
+		Break: func(*testing.T) func() { // somebody else has the address
+			run(t, b.client, "ip addr add 10.7.0.100/32 dev eth0")
+			return func() { run(t, b.client, "ip addr del 10.7.0.100/32 dev eth0") }
+		},
+	})
 }
 
 func TestSettings(t *testing.T) {
