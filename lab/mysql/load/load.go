@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,6 +80,23 @@ func (c *Client) History() History {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.history.clone(time.Now())
+}
+
+// Elsewhere returns the first acknowledgement by another server than old of a write that
+// began after an instant, if there is one yet.
+func (c *Client) Elsewhere(after time.Time, old int) (Ack, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var first Ack
+	for _, a := range slices.Backward(c.history.Acks) {
+		if a.Ended.Before(after) {
+			break
+		}
+		if a.Server != old && a.Started.After(after) {
+			first = a
+		}
+	}
+	return first, first.Server != 0
 }
 
 // Stop ends the writers, waits for them, and returns what has happened. A write that was
