@@ -38,6 +38,7 @@ type Local struct {
 
 	mu      sync.Mutex
 	self    topology.Self // of the last look
+	looked  time.Time     // when that one began
 	ping    asked
 	probe   asked
 	failing time.Time // since when all probes have ended with an error
@@ -195,6 +196,9 @@ func (l *Local) pings(ctx context.Context) {
 	overdue := time.AfterFunc(slow+time.Millisecond, func() { poke(l.changed) })
 	defer overdue.Stop()
 	err := l.server.Ping(ctx)
+	if err != nil && !server.Refuses(err) && !server.Refused(err) && ctx.Err() == nil {
+		err = l.server.Ping(ctx) // the connection was cut, as fencing does; the server may be fine
+	}
 	if ctx.Err() != nil && context.Cause(ctx) == context.Canceled { //nolint:errorlint // that very one: the agent ends
 		return
 	}
@@ -204,15 +208,25 @@ func (l *Local) pings(ctx context.Context) {
 func (l *Local) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
+	start := time.Now()
 	self, err := l.server.Look(ctx)
 	if err != nil {
 		l.log.Debug("look at the server", "error", err)
 		return // that it does not answer is for the pings to say
 	}
 	l.mu.Lock()
-	l.self = self
+	if start.After(l.looked) { // else a later one has overtaken it
+		l.self, l.looked = self, start
+	}
 	l.mu.Unlock()
 	poke(l.changed)
+}
+
+// Fresh reports whether what Self says of the server's state was asked for after t.
+func (l *Local) Fresh(t time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.looked.After(t)
 }
 
 // commit writes the time. While the write is stuck there is no second one, for that would

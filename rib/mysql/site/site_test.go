@@ -1,0 +1,212 @@
+package site_test
+
+import (
+	"testing"
+	"time"
+
+	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/lab"
+	labmysql "kaname.dev/kaname/lab/mysql"
+	"kaname.dev/kaname/rib/mysql/order"
+	"kaname.dev/kaname/rib/mysql/topology"
+)
+
+// flavours are the servers that the tests run with; both, when there is time.
+func flavours() []string {
+	if lab.Soak() {
+		return []string{labmysql.FlavourMariaDB, labmysql.FlavourMySQL}
+	}
+	return []string{labmysql.FlavourMariaDB}
+}
+
+func each(t *testing.T, n int, test func(t *testing.T, b *bed)) {
+	t.Helper()
+	for _, f := range flavours() {
+		t.Run(f, func(t *testing.T) { test(t, newBed(t, f, n)) })
+	}
+}
+
+func TestReportsWhatMattersAtOnce(t *testing.T) {
+	each(t, 3, func(t *testing.T, b *bed) {
+		db2, db3 := b.servers[1], b.servers[2]
+		since := time.Now()
+		db2.Kill()
+		took := b.told(db2.Name, "gone", since, func(r topology.Report) bool { return r.Self.Process == topology.Gone && !r.Self.Answers })
+		if took > 200*time.Millisecond {
+			t.Errorf("a killed server was reported after %v", took)
+		}
+		t.Logf("a killed server was reported after %v", took)
+
+		since = time.Now()
+		db3.Stop()
+		took = b.told(db3.Name, "silent", since, func(r topology.Report) bool { return r.Self.Process == topology.Running && !r.Self.Answers })
+		if took > time.Second {
+			t.Errorf("a halted server was reported after %v", took)
+		}
+		t.Logf("a halted server was reported after %v", took)
+		since = time.Now()
+		db3.Cont()
+		took = b.told(db3.Name, "answers", since, func(r topology.Report) bool { return r.Self.Answers })
+		t.Logf("one that goes on was reported after %v", took)
+
+		// A replica that was started again says that it may be short, until it is not.
+		since = time.Now()
+		db2.Start(t)
+		b.told(db2.Name, "receives again", since, func(r topology.Report) bool {
+			return r.Self.Answers && r.Self.Replica != nil && r.Self.Replica.Receiving
+		})
+		// The others see it too.
+		lab.Eventually(t, "the primary's agent sees all", func() bool {
+			for _, s := range b.site(0).Report().Sights {
+				if !s.Answers || !s.Agent {
+					return false
+				}
+			}
+			return true
+		})
+	})
+}
+
+func TestCutOffPrimaryClosesAndComesBack(t *testing.T) {
+	each(t, 3, func(t *testing.T, b *bed) {
+		p, r1, r2 := b.servers[0].Name, b.servers[1].Name, b.servers[2].Name
+		if err := b.insert(0, 1); err != nil {
+			t.Fatal(err)
+		}
+		// From the controller only: nothing happens.
+		b.cuts(true, p+">controller")
+		for end := time.Now().Add(3500 * time.Millisecond); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
+			if !b.writable(0) {
+				t.Fatal("closed although the replicas' agents grant")
+			}
+		}
+		since := time.Now()
+		b.cuts(true, p+">"+r1, p+">"+r2)
+		lab.Eventually(t, "it is closed", func() bool { return !b.writable(0) })
+		took := time.Since(since)
+		if limit := b.record.Policy.Lease + topology.FenceBound; took > limit {
+			t.Errorf("closed after %v, later than %v", took, limit)
+		}
+		t.Logf("closed after %v", took)
+		if b.servers[0].PID() == 0 {
+			t.Error("it was killed")
+		}
+		if f := b.site(0).Report().Lease; f.Held || f.Fenced == "" {
+			t.Errorf("lease %+v", f)
+		}
+		since = time.Now()
+		b.cuts(false, p+">"+r1)
+		lab.Eventually(t, "it is open again", func() bool { return b.writable(0) })
+		t.Logf("open again after %v", time.Since(since))
+		if err := b.insert(0, 2); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHungPrimaryWithoutLeaseIsKilled(t *testing.T) {
+	each(t, 3, func(t *testing.T, b *bed) {
+		p := b.servers[0].Name
+		b.servers[0].Stop()
+		since := time.Now()
+		b.cuts(true, p+">controller", p+">"+b.servers[1].Name, p+">"+b.servers[2].Name)
+		lab.Eventually(t, "it is killed", func() bool { return b.servers[0].PID() == 0 })
+		if took, limit := time.Since(since), b.record.Policy.Lease+topology.FenceBound; took > limit {
+			t.Errorf("killed after %v, later than %v", took, limit)
+		}
+		// Started again it is closed, and opens by itself when the lease is back.
+		b.servers[0].Start(t)
+		<-time.After(500 * time.Millisecond)
+		if b.writable(0) {
+			t.Error("open without a lease")
+		}
+		b.cuts(false, p+">"+b.servers[1].Name)
+		lab.Eventually(t, "it is open again", func() bool { return b.writable(0) })
+		if err := b.insert(0, 3); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFailoverByHand(t *testing.T) {
+	each(t, 3, func(t *testing.T, b *bed) {
+		old, next, other := b.servers[0], b.servers[1], b.servers[2]
+		for id := range int64(20) {
+			if err := b.insert(0, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := b.try(next.Name, order.Order{Verb: order.Freeze, Quiet: true, Record: later(b, 1)}); !fault.Is(err, fault.KindConflict) {
+			t.Fatalf("quiet freeze while the primary lives: %v", err)
+		}
+		if b.site(1).Report().Epoch != 1 {
+			t.Fatal("the refused order left its epoch")
+		}
+		since := time.Now()
+		old.Kill()
+		b.set(func(r *topology.Record) {
+			r.Epoch, r.Primary = 2, ""
+			r.Move = &topology.Move{Kind: topology.Failover, From: old.Name, Step: topology.Freeze}
+		})
+		frozen := map[string]topology.Frozen{}
+		for _, s := range []*labmysql.Server{next, other} {
+			d := b.order(s.Name, order.Order{Verb: order.Freeze})
+			frozen[s.Name] = *d.Frozen
+			if d.Frozen.Short != "" || !d.Frozen.Applies || d.Frozen.Granted < 0 || d.Frozen.Granted > time.Second {
+				t.Errorf("%s: %+v", s.Name, d.Frozen)
+			}
+		}
+		if d := b.order(old.Name, order.Order{Verb: order.Fence, Kill: true}); d.How == "" {
+			t.Error("how the old primary was closed is not said")
+		}
+		b.order(next.Name, order.Order{Verb: order.Drain, Need: frozen[other.Name].Received, Within: 5 * time.Second})
+		b.set(func(r *topology.Record) {
+			r.Epoch, r.Primary = 3, next.Name
+			r.Move.To, r.Move.Step, r.Move.Need = next.Name, topology.Promote, frozen[next.Name].Received
+		})
+		b.order(next.Name, order.Order{Verb: order.Promote, Need: frozen[next.Name].Received, Acks: 1, Waits: true, Row: &order.Row{Epoch: 3, Primary: next.Name, From: old.Name}})
+		opened := time.Since(since)
+		to := member(b, next.Name)
+		b.order(other.Name, order.Order{Verb: order.Follow, Source: &to, Acker: true})
+		if err := b.insert(1, 100); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("open after %v, a write acknowledged after %v", opened, time.Since(since))
+		b.set(func(r *topology.Record) { r.Move = nil })
+		for id := range int64(20) {
+			if !next.Has(t, id) {
+				t.Errorf("acknowledged row %d is missing", id)
+			}
+		}
+		// The old one comes back closed, stays so, and follows.
+		old.Start(t)
+		<-time.After(700 * time.Millisecond)
+		if b.writable(0) {
+			t.Error("the old primary is open")
+		}
+		b.order(old.Name, order.Order{Verb: order.Follow, Source: &to, Acker: true})
+		lab.Eventually(t, "the old primary has the new row", func() bool { return old.Has(t, 100) })
+		// What is late is refused.
+		if _, err := b.try(old.Name, order.Order{Verb: order.Promote, Record: later(b, -1)}); !fault.Is(err, fault.KindConflict) {
+			t.Errorf("an order of an epoch that is over: %v", err)
+		}
+		// A second primary is closed at once.
+		old.Writable(t, true)
+		lab.Eventually(t, "the second writable server is closed", func() bool { return !b.writable(0) })
+	})
+}
+
+// later returns the record with another epoch.
+func later(b *bed, by int) *topology.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.record.Clone()
+	r.Epoch = uint64(int(r.Epoch) + by)
+	return r
+}
+
+func member(b *bed, name string) topology.Member {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return *b.record.Member(name)
+}
