@@ -65,8 +65,8 @@ func (j *inquiry) fenced(how string) ruling {
 	return r
 }
 
-// unexplained is how many times Policy.Stuck a commit may be under way for no reason that
-// is known before that counts.
+// unexplained is how many times Policy.Stuck a commit may be under way, for a reason that
+// is not known to be the server's own, before that counts.
 const unexplained = 4
 
 // committing says whether the primary's own commits end.
@@ -89,19 +89,31 @@ func (j *inquiry) committing(self *topology.Self) (ruling, bool) {
 	case cause != "":
 		r.justified = true
 		r.reasons = append(r.reasons, cause)
-	case c.Acks:
+	case c.Acks || j.policy.Durability == topology.Lossless && j.hearing() < j.policy.Acks:
 		return j.starved(what), true
 	case self.ReadOnly:
 		return ruling{}, false
 	case strings.Contains(strings.ToLower(c.Trouble), "lock"):
 		r.reasons = append(r.reasons, "a client holds what it waits for, as a backup does: the server itself is not at fault")
-	case j.past(stuck, unexplained*j.policy.Stuck):
+	case c.Failing == 0 && c.Trouble != "" && j.past(stuck, unexplained*j.policy.Stuck):
 		r.justified = true
-		r.reasons = append(r.reasons, fmt.Sprintf("it does not wait for acknowledgements, and nothing else explains it: after %s that counts", words(unexplained*j.policy.Stuck)))
+		r.reasons = append(r.reasons, fmt.Sprintf("it waits neither for acknowledgements nor for a client's lock: after %s that counts", words(unexplained*j.policy.Stuck)))
 	default:
-		r.reasons = append(r.reasons, "it does not wait for acknowledgements; the cause is not known")
+		r.reasons = append(r.reasons, "it does not wait for acknowledgements; whether a client holds what it waits for is not known, so that an operator must decide")
 	}
 	return r, true
+}
+
+// hearing counts the ackers of which it is known that they acknowledge: well, connected,
+// and with news. A primary counts a connection that is cut in silence for some time yet.
+func (j *inquiry) hearing() int {
+	return j.count(func(w witness) bool {
+		if !w.fresh || !w.hears || !w.Acker() {
+			return false
+		}
+		s := &w.known.Report.Self
+		return s.Answers && s.SemiSync.Replies && s.Replica.Receiving
+	})
 }
 
 // going is how long something has been going on that was going on when the primary's
@@ -135,8 +147,8 @@ func owned(self *topology.Self) string {
 // primary is not at fault and another one would wait as well. If they are well, and so
 // many cannot reach it that the rest can never suffice, it is cut off.
 func (j *inquiry) starved(what string) ruling {
-	r := ruling{state: Stalled, reasons: append([]string{what, fmt.Sprintf("it waits for the acknowledgements of %d replicas, %d are connected",
-		j.policy.Acks, j.known.Report.Self.SemiSync.Clients)}, j.testimonies()...)}
+	r := ruling{state: Stalled, reasons: append([]string{what, fmt.Sprintf("it waits for the acknowledgements of %d replicas; it counts %d as connected, %d of them say that they hear it",
+		j.policy.Acks, j.known.Report.Self.SemiSync.Clients, j.hearing())}, j.testimonies()...)}
 	lost := j.count(func(w witness) bool { return w.silent && w.Acker() && w.known.Report.Self.Answers })
 	need := max(j.record.ToFreeze(j.member.Name), j.needed())
 	if j.policy.Durability == topology.Lossless && j.deserted() && lost >= need {

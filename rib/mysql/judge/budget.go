@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -102,67 +101,4 @@ func (b Budget) Silence() (time.Duration, error) {
 		return 0, err
 	}
 	return max(time.Duration(k)*b.Interval, b.Pause), nil
-}
-
-// Observers returns how many must agree on the silence of a record's primary: the
-// controller, and the witnesses that Judge asks for.
-func Observers(r *topology.Record) int {
-	j := inquiry{policy: r.Policy, witnesses: make([]witness, len(r.Replicas(r.Primary)))}
-	return 1 + j.needed()
-}
-
-// fenceLook is the time between two questions of a primary's agent for its lease; the
-// lease must survive the loss of some.
-const fenceLook = 250 * time.Millisecond
-
-// Check says what in a record's policy cannot be meant, or makes failovers false or
-// impossible: all of it, joined. Nil when there is nothing.
-func Check(r *topology.Record) error {
-	p := r.Policy
-	var list []error
-	add := func(format string, args ...any) {
-		list = append(list, fmt.Errorf("policy of %s: "+format, append([]any{r.Name}, args...)...))
-	}
-	ackers := len(r.Ackers(r.Primary))
-	switch p.Durability {
-	case topology.Lossless:
-		if p.Acks < 1 || p.Acks > ackers {
-			add("acks is %d, but %d replicas acknowledge; choose 1 to %d, or give fewer members the role %s", p.Acks, ackers, max(ackers, 1), topology.Observer)
-		}
-	case topology.Async:
-	default:
-		add("durability is %q; choose %s or %s", p.Durability, topology.Lossless, topology.Async)
-	}
-	switch p.Unprovable {
-	case topology.Wait:
-	case topology.PromoteAfter:
-		if p.PromoteAfter < p.Silence {
-			add("promote-after is %v, shorter than the silence of %v that begins it; choose minutes", p.PromoteAfter, p.Silence)
-		}
-	default:
-		add("unprovable is %q; choose %s or %s", p.Unprovable, topology.Wait, topology.PromoteAfter)
-	}
-	n := Observers(r)
-	b := DefaultBudget(n)
-	least, err := b.Silence()
-	if err != nil {
-		return errors.Join(append(list, err)...)
-	}
-	if p.Silence < least {
-		add("silence is %v; with %d observers that agree, a healthy primary would be taken for a silent one %.2g times a year instead of %g; choose %v or more",
-			p.Silence, n, b.False(int(p.Silence/b.Interval)), b.PerYear, least)
-	}
-	if p.Stuck < p.Silence {
-		add("stuck is %v, shorter than silence, %v: a slow commit would count before a server that does not answer; choose %v or more", p.Stuck, p.Silence, p.Silence)
-	}
-	if p.Lease < Least*fenceLook {
-		add("lease is %v: the loss of two questions would close a healthy primary; choose %v or more", p.Lease, Least*fenceLook)
-	}
-	if p.Drain <= 0 {
-		add("drain is %v: no candidate could apply what it has received; choose 30s", p.Drain)
-	}
-	if p.Cooldown < 0 || p.MaxLag < 0 {
-		add("cooldown is %v and max-lag %v; neither can be negative", p.Cooldown, p.MaxLag)
-	}
-	return errors.Join(list...)
 }

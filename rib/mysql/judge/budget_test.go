@@ -3,13 +3,10 @@ package judge
 import (
 	"math"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
-
-	"kaname.dev/kaname/rib/mysql/topology"
 )
 
 func TestBudget(t *testing.T) {
@@ -96,39 +93,5 @@ func TestBudgetAgainstSimulation(t *testing.T) {
 	t.Logf("%d verdicts in %d looks, the formula says at most %.1f", verdicts, looks, want)
 	if got := float64(verdicts); got < want*0.4 || got > want {
 		t.Errorf("%g verdicts in %d looks, the formula says %g", got, looks, want)
-	}
-}
-
-func TestCheck(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		n      int
-		change change
-		says   []string // none: all is well
-	}{
-		{"the default policy, one replica", 1, all(), nil},
-		{"the default policy", 2, all(), nil},
-		{"the default policy, many", 6, all(), nil},
-		{"asynchronous", 2, async, nil},
-		{"impatient", 2, policy(func(p *topology.Policy) { p.Silence = 500 * ms }), []string{"policy of shop: silence is 500ms; with 3 observers that agree", "choose 1.5s or more"}},
-		{"too many acknowledgements", 2, policy(func(p *topology.Policy) { p.Acks = 3 }), []string{"acks is 3, but 2 replicas acknowledge; choose 1 to 2"}},
-		{"none", 2, policy(func(p *topology.Policy) { p.Acks = 0 }), []string{"acks is 0"}},
-		{"no acker", 1, func(v *View) { v.Record.Members[1].Role = topology.Observer }, []string{"0 replicas acknowledge"}},
-		{"words", 2, policy(func(p *topology.Policy) { p.Durability, p.Unprovable = "strict", "hope" }), []string{`durability is "strict"`, `unprovable is "hope"`}},
-		{"times", 2, policy(func(p *topology.Policy) { p.Stuck, p.Lease, p.Drain, p.Cooldown = time.Second, 500*ms, 0, -1 }), []string{"stuck is 1s", "lease is 500ms", "drain is 0s", "cooldown is -1ns"}},
-		{"promote at once", 2, policy(func(p *topology.Policy) { p.Unprovable = topology.PromoteAfter }), []string{"promote-after is 0s"}},
-	} {
-		v := peace(c.n)
-		c.change(&v)
-		err := Check(v.Record)
-		if (err != nil) != (len(c.says) > 0) {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		for _, s := range c.says {
-			if !strings.Contains(err.Error(), s) {
-				t.Errorf("%s: %v; does not say %q", c.name, err, s)
-			}
-		}
 	}
 }

@@ -39,7 +39,7 @@ func (f *finder) primary() {
 func (f *finder) missing() []string {
 	var list []string
 	for _, w := range f.witnesses {
-		if !w.Acker() {
+		if !w.Acker() || w.known.Report == nil && f.heard(w.known) { // it has not had the time
 			continue
 		}
 		if r := w.known.Report; !w.voice || !r.Self.Answers || !r.Self.SemiSync.Replies || r.Self.Replica == nil || !r.Self.Replica.Receiving {

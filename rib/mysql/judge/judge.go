@@ -93,8 +93,9 @@ type Verdict struct {
 //     commits wait for acknowledgements longer than Policy.Stuck while so many ackers are
 //     well but cannot reach it that it can never get them. Where the policy is
 //     topology.PromoteAfter, one witness is enough after that time.
-//   - CannotCommit: Policy.Stuck with a known cause; four times that without one, if the
-//     commit is under way and no client's lock is in its way.
+//   - CannotCommit: for Policy.Stuck, with a known cause; for four times as long, when the
+//     server's own word for what the commit waits for is neither the acknowledgement of
+//     replicas nor a lock, which a client may hold.
 //   - Fenced: it is closed, and enough witnesses say that it is cut off from them.
 //
 // A witness is the agent of a replica whose report is no older than two beats. Enough are

@@ -28,16 +28,16 @@ type View struct {
 
 // Known is what is known of a member.
 type Known struct {
-	Report *topology.Report // the last one; nil: none in this reign
-	Age    time.Duration    // since the controller received it
+	Report *topology.Report `json:"report,omitempty"` // the last one; nil: none in this reign
+	Age    time.Duration    `json:"age"`              // since the controller received it
 	// Sight is the controller's own view of the member's SQL port; nil: it does not look.
 	// Its durations are as of now.
-	Sight *topology.Sight
+	Sight *topology.Sight `json:"sight,omitempty"`
 	// Look is what was found when the member was last asked for all; nil: not yet. It is
 	// used for findings and repairs only, never for a failover.
-	Look *Look
+	Look *Look `json:"-"`
 	// CanStart: its agent has a command that starts the server.
-	CanStart bool
+	CanStart bool `json:"can_start,omitempty"`
 }
 
 // Look is what order.Look of a member, and then of the primary, has told.
