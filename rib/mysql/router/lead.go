@@ -158,3 +158,10 @@ func (r *Router) sweep(ctx context.Context) {
 		r.settling.Unlock()
 	}
 }
+
+// Clients returns how many connections of clients there are.
+func (r *Router) Clients() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns)
+}
