@@ -6,6 +6,7 @@ package mysql
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -24,6 +25,8 @@ import (
 
 // shop is the topology.
 const shop = "shop"
+
+var calm = flag.Duration("calm", 30*time.Minute, "how long TestCalm disturbs each flavour")
 
 // options of a bed.
 type options struct {

@@ -16,9 +16,10 @@ import (
 // scenario is a fault of the primary, and how it is healed.
 type scenario struct {
 	name string
-	// fault breaks the primary p; heal mends what it broke, once another serves. A killed
-	// server is kaname's to start.
-	fault, heal func(b *bed, p *labmysql.Server)
+	// fault breaks the primary p and returns the instant from which it is broken; heal
+	// mends it, once another serves. A killed server is kaname's to start.
+	fault func(b *bed, p *labmysql.Server) time.Time
+	heal  func(b *bed, p *labmysql.Server)
 	// stays: the primary must stay; it is watched for so long.
 	stays time.Duration
 	// settle is how long the fault goes on after another serves; 0: 2 s.
@@ -39,8 +40,7 @@ func (b *bed) round(s scenario) outcome {
 	had := b.client.Acks()
 	b.until("the client writes", 30*time.Second, func() bool { return b.client.Acks() > had+50 })
 	from := time.Now()
-	s.fault(b, old)
-	fault := time.Now()
+	fault := s.fault(b, old)
 	if s.stays > 0 {
 		<-time.After(s.stays)
 	} else {
@@ -137,13 +137,20 @@ func TestQuantiles(t *testing.T) {
 
 // killed is kill -9 of the primary. Its agent starts it again, as it is told to.
 func killed() scenario {
-	return scenario{name: "kill", fault: func(_ *bed, p *labmysql.Server) { p.Kill() }, heal: (*bed).back}
+	return scenario{name: "kill", fault: func(_ *bed, p *labmysql.Server) time.Time { return kill(p) }, heal: (*bed).back}
+}
+
+// kill returns the instant before the signal: the process takes a while to be gone.
+func kill(p *labmysql.Server) time.Time {
+	now := time.Now()
+	p.Kill()
+	return now
 }
 
 // hung is a primary whose sockets stay open and that does nothing.
 func hung() scenario {
 	return scenario{
-		name: "hang", fault: func(_ *bed, p *labmysql.Server) { p.Stop() },
+		name: "hang", fault: func(_ *bed, p *labmysql.Server) time.Time { p.Stop(); return time.Now() },
 		heal: func(b *bed, p *labmysql.Server) { p.Cont(); b.back(p) },
 	}
 }
@@ -151,7 +158,7 @@ func hung() scenario {
 // cutOff is a primary's host of which nobody hears any more.
 func cutOff() scenario {
 	return scenario{
-		name: "cut", fault: func(_ *bed, p *labmysql.Server) { p.Host.CutSilently() }, settle: 6 * time.Second,
+		name: "cut", fault: func(_ *bed, p *labmysql.Server) time.Time { p.Host.CutSilently(); return time.Now() }, settle: 6 * time.Second,
 		heal: func(b *bed, p *labmysql.Server) { p.Host.Restore(); b.back(p) },
 	}
 }
@@ -174,10 +181,12 @@ func (b *bed) back(s *labmysql.Server) {
 func gone() scenario {
 	return scenario{
 		name: "host gone",
-		fault: func(b *bed, p *labmysql.Server) {
+		fault: func(b *bed, p *labmysql.Server) time.Time {
 			p.Host.CutSilently()
+			now := time.Now()
 			b.agent(p).end(syscall.SIGKILL)
 			p.Kill()
+			return now
 		},
 		heal: func(b *bed, p *labmysql.Server) {
 			p.Host.Restore()

@@ -147,6 +147,15 @@ func (s *Server) script() {
 // Address returns IP:port.
 func (s *Server) Address() string { return net.JoinHostPort(s.IP, strconv.Itoa(s.Port)) }
 
+// Dial connects to the server over TCP: on its host when it has one, otherwise on this
+// machine.
+func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
+	if s.Host != nil {
+		return s.Host.Dial(ctx, "tcp", s.Address())
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", s.Address())
+}
+
 // Start starts the server on its data and waits until it answers a query.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
