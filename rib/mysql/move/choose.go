@@ -24,6 +24,9 @@ type Choice struct {
 	Missing []string
 	// Wanted is the GTID set that Need would be if all could be had.
 	Wanted string
+	// Own are transactions that To has written itself, which nobody else has: they become part of
+	// the history. Somebody has to agree to that.
+	Own string
 	// Reasons say for each member why it was chosen, or why not.
 	Reasons []string
 }
@@ -41,7 +44,7 @@ var ErrNobody = errors.New("no member can become primary")
 // as complete a Preferred member, one in the zone of the old primary, one whose version is
 // not above another's, the one that is least behind in applying, the first by name. A member
 // that is delayed on purpose, or that has transactions of its own, comes after all
-// others; the latter is never proven. A member that does not apply what it receives,
+// others. A member that does not apply what it receives,
 // a replica of a replica, an Observer and a Never are never chosen, nor is one in without.
 func Choose(r *topology.Record, frozen map[string]topology.Frozen, known func(member string) Fact, without ...string) (Choice, error) {
 	e, err := evidence(r, frozen, known)
@@ -67,8 +70,7 @@ func Choose(r *topology.Record, frozen map[string]topology.Frozen, known func(me
 		c.Missing = append(c.Missing, fmt.Sprintf("%s cannot get %s, which a replica has acknowledged or known", best.Name, best.lacks))
 	}
 	if !best.own.Empty() {
-		c.Proven = false
-		c.Missing = append(c.Missing, fmt.Sprintf("%s brings transactions of its own: %s", best.Name, best.own))
+		c.Own = best.own.String()
 	}
 	return c, nil
 }

@@ -36,23 +36,22 @@ func evidence(r *topology.Record, frozen map[string]topology.Frozen, facts func(
 	if p := r.Member(r.Move.From); p != nil {
 		e.zone = p.Zone
 	}
-	// What the old primary is known to have had, and what was needed before.
-	texts := []string{facts(r.Move.From).Executed, r.Move.Need}
-	if l := r.Last; l != nil && l.Move.To == r.Move.From {
-		texts = append(texts, l.Move.Need)
-	}
 	var err error
-	sets := make([]gtid.Set, len(texts))
-	for i, t := range texts {
-		if sets[i], err = gtid.Parse(r.Flavour, t); err != nil {
-			return nil, fmt.Errorf("what topology %s is known to have had: %w", r.Name, err)
-		}
+	if e.before, err = gtid.Parse(r.Flavour, r.Move.Need); err != nil {
+		return nil, fmt.Errorf("what topology %s is known to need: %w", r.Name, err)
 	}
-	had := sets[0]
-	for _, s := range sets[1:] {
-		e.before = e.before.Union(s)
+	had, err := gtid.Parse(r.Flavour, facts(r.Move.From).Executed)
+	if err != nil {
+		return nil, fmt.Errorf("what %s is known to have had: %w", r.Move.From, err)
 	}
 	had = had.Union(e.before)
+	// A move that was called off has kept what was wanted then, which is more than a floor.
+	opened := gtid.Set{}
+	if l := r.Last; l != nil && l.Move.To == r.Move.From {
+		if opened, err = gtid.Parse(r.Flavour, floor(l, r.Move.From)); err != nil {
+			return nil, fmt.Errorf("what %s had when it was opened: %w", r.Move.From, err)
+		}
+	}
 	for _, x := range r.Replicas(r.Move.From) {
 		m := &member{Member: x, fact: facts(x.Name)}
 		if m.frozen, m.said = frozen[x.Name]; m.said {
@@ -66,7 +65,7 @@ func evidence(r *topology.Record, frozen map[string]topology.Frozen, facts func(
 		e.members = append(e.members, m)
 	}
 	for _, m := range e.members {
-		if err := e.tell(m, had); err != nil {
+		if err := e.tell(m, had, opened); err != nil {
 			return nil, err
 		}
 	}
@@ -86,8 +85,9 @@ func parseBoth(flavour, a, b string) (gtid.Set, error) {
 }
 
 // tell finds what a member has written itself: it began there, and neither the old primary
-// nor any other member is known to have it.
-func (e *known) tell(m *member, had gtid.Set) error {
+// nor any other member is known to have it. Positions of MariaDB cannot tell that of an
+// earlier one; but since the old primary was opened nobody else should have written.
+func (e *known) tell(m *member, had, opened gtid.Set) error {
 	others := had
 	for _, o := range e.members {
 		if o != m {
@@ -102,6 +102,8 @@ func (e *known) tell(m *member, had gtid.Set) error {
 	// A finding of before stands until others have it too, which positions cannot tell.
 	if e.record.Flavour == gtid.MySQL {
 		before = before.Minus(others)
+	} else if !opened.Empty() {
+		before = before.Union(gtid.Errant(m.received, opened, m.fact.Self...).Own)
 	}
 	if m.said {
 		m.own = m.own.Union(before)

@@ -61,7 +61,7 @@ func (m *mover) round(ctx context.Context, without []string) (ready bool, failed
 		return false, "", err
 	}
 	why := m.hinders(c, err)
-	if err != nil || why != "" && !m.fencing.surely() {
+	if err != nil || why != "" && (c.Own != "" || !m.fencing.surely()) {
 		return false, "", m.wait(ctx, c, why)
 	}
 	if why == "" {
@@ -76,6 +76,9 @@ func (m *mover) round(ctx context.Context, without []string) (ready bool, failed
 	}
 	if err == nil {
 		mv.Need, mv.Proven, mv.Missing = c.Need, c.Proven, append(c.Missing, mv.Missing...)
+		if c.Own != "" {
+			mv.Missing = append(mv.Missing, "nothing, but somebody has to look at it: "+strange(c))
+		}
 		return true, "", nil
 	}
 	if ctx.Err() != nil || errors.As(err, new(*saveError)) {
@@ -94,6 +97,9 @@ func (m *mover) hinders(c Choice, err error) string {
 	if m.may() {
 		return ""
 	}
+	if c.Own != "" {
+		return strange(c)
+	}
 	// Without acknowledgements nothing can be proved, and everybody knows.
 	if !c.Proven && (r.Policy.Durability == topology.Lossless || len(c.Missing) > 1) {
 		return "it cannot be proved that " + c.To + " has every acknowledged write: " + strings.Join(c.Missing, "; ")
@@ -102,6 +108,10 @@ func (m *mover) hinders(c Choice, err error) string {
 		return unsure(r.Move.From)
 	}
 	return ""
+}
+
+func strange(c Choice) string {
+	return c.To + " is the only one that can be opened, and it has transactions of its own: " + c.Own
 }
 
 func unsure(from string) string {

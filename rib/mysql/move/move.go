@@ -148,7 +148,7 @@ func (m *mover) begin(ctx context.Context, c Cause) error {
 	}
 	r := m.r
 	r.Move = &topology.Move{
-		Kind: topology.Failover, From: r.Primary, Step: topology.Freeze, Started: time.Now(), By: c.By, Why: c.Why,
+		Kind: topology.Failover, From: r.Primary, Step: topology.Freeze, Started: time.Now(), By: c.By, Why: c.Why, Need: floor(r.Last, r.Primary),
 		Forced: c.Forced, Drill: c.Drill, Quiet: c.Quiet, Kill: c.Kill, Doubt: c.Doubt,
 	}
 	r.Epoch++
@@ -159,6 +159,21 @@ func (m *mover) begin(ctx context.Context, c Cause) error {
 	}
 	m.since = time.Now()
 	return nil
+}
+
+// floor is what a primary is known to have had when it was opened: a GTID set, empty when
+// that is not known. Its replicas may have it no more, for following deletes what was
+// received and not applied; so it stays needed until the next one has been opened.
+func floor(l *topology.Outcome, primary string) string {
+	if l == nil {
+		return ""
+	}
+	opened := l.Move.To == primary && l.Move.Step != topology.Undo
+	kept := l.Move.From == primary && l.Move.Step == topology.Undo
+	if opened || kept {
+		return l.Move.Need
+	}
+	return ""
 }
 
 // end is what a move returns.

@@ -182,7 +182,8 @@ func (m *mover) followed(x *topology.Member, had gtid.Set) *follower {
 		}
 	}
 	f.ask = m.letter(x, followFor, order.Order{Verb: order.Freeze})
-	if m.r.Move != nil && m.r.Move.From == x.Name {
+	if m.r.Move == nil || m.r.Move.From == x.Name {
+		// It need not stop receiving: in peace, or as a primary that was closed.
 		f.ask = m.letter(x, lookFor, order.Order{Verb: order.Look})
 	}
 	f.look = m.letter(primary, lookFor, order.Order{Verb: order.Look})

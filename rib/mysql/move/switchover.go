@@ -63,6 +63,7 @@ func Switchover(ctx context.Context, h Hands, r *topology.Record, s Switch) (*to
 	m.r.Epoch++
 	m.r.Move = &topology.Move{
 		Kind: topology.Switchover, From: r.Primary, To: to, Asked: s.To, Step: topology.Close, Started: time.Now(), By: s.By, Why: s.Why,
+		Need: floor(m.r.Last, r.Primary),
 	}
 	for _, n := range notes {
 		m.log(n)

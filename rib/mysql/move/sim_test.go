@@ -1,0 +1,202 @@
+package move_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kaname.dev/kaname/lab"
+)
+
+const (
+	tick  = 20 * time.Millisecond
+	storm = 15 * time.Second // of faults
+	calm  = 90 * time.Second // until there must be a writable primary again
+)
+
+// TestSchedules runs random schedules of faults against the real moves.
+func TestSchedules(t *testing.T) {
+	n := uint64(1500)
+	if lab.Soak() {
+		n = 300_000
+	}
+	for seed := range n {
+		if w := simulate(t, seed, bugs{}); len(w.broken) > 0 {
+			t.Fatalf("seed %d: %s\n%s", seed, strings.Join(w.broken, "\n"), strings.Join(w.story, "\n"))
+		}
+	}
+}
+
+// simulate runs the schedule of a seed.
+func simulate(t *testing.T, seed uint64, bug bugs) *world {
+	t.Helper()
+	var w *world
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w = newWorld(ctx, seed, bug)
+		w.run()
+		cancel()
+		w.wg.Wait()
+	})
+	return w
+}
+
+func (w *world) run() {
+	w.mu.Lock()
+	w.reign()
+	faults := w.faults()
+	ok := false
+	for end := storm + calm; !ok && len(w.broken) == 0 && time.Since(w.began) < end; {
+		now := time.Now()
+		for len(faults) > 0 && time.Since(w.began) >= faults[0].at {
+			f := faults[0]
+			faults = faults[1:]
+			w.say("fault: %s", f.what)
+			f.do()
+		}
+		w.tick(now)
+		ok = time.Since(w.began) > storm && len(faults) == 0 && w.writable() != nil
+		w.mu.Unlock()
+		time.Sleep(tick)
+		w.mu.Lock()
+	}
+	if !ok && len(w.broken) == 0 {
+		w.broke("L1: no writable primary %v after everything was healed; record: epoch %d primary %q step %s", calm, w.doc.Epoch, w.doc.Primary, stepOf(w.doc))
+	}
+	w.over = true
+	w.mu.Unlock()
+}
+
+type event struct {
+	at   time.Duration
+	what string
+	do   func()
+}
+
+// faults draws what happens, in the order of time.
+func (w *world) faults() []event {
+	var all []event
+	add := func(at time.Duration, what string, do func()) {
+		i := len(all)
+		for i > 0 && all[i-1].at > at {
+			i--
+		}
+		all = append(all[:i], append([]event{{at, what, do}}, all[i:]...)...)
+	}
+	n := len(w.servers)
+	if w.rng.IntN(3) == 0 {
+		w.trouble = 0.1
+	}
+	if w.rng.IntN(2) == 0 {
+		w.dup = 0.05
+	}
+	for range 1 + w.rng.IntN(7) {
+		at := time.Second + w.some(storm-4*time.Second)
+		till := at + 200*time.Millisecond + w.some(6*time.Second)
+		i := w.rng.IntN(n)
+		if w.rng.IntN(3) == 0 {
+			i = 0
+		}
+		s, a := w.servers[i], w.agents[i]
+		hang := func(is bool) {
+			if s.up {
+				s.paused = is
+			}
+		}
+		switch kind := w.rng.IntN(14); kind {
+		case 0, 1:
+			add(at, s.name+" crashes", func() { s.crash(time.Now().Add(till - at)) })
+		case 2:
+			add(at, s.name+" hangs", func() { hang(true) })
+			add(till, s.name+" goes on", func() { hang(false) })
+		case 3:
+			add(at, s.name+" and its agent hang", func() { hang(true); a.paused = true })
+			add(till, s.name+" and its agent go on", func() { hang(false); a.paused = false; a.awake = time.Now() })
+		case 4:
+			add(at, "the agent of "+s.name+" crashes", func() { a.end(time.Now().Add(till - at)) })
+		case 5:
+			add(at, "the host of "+s.name+" crashes", func() { s.crash(time.Now().Add(till - at)); a.end(time.Now().Add(till - at)) })
+		case 6, 7, 8:
+			to := w.rng.IntN(n + 1)
+			both := w.rng.IntN(2) == 0
+			add(at, fmt.Sprintf("cut from %d to %d (both ways %t)", i, to, both), func() { w.cut(i, to, true); w.cut(to, i, both) })
+		case 9:
+			add(at, s.name+" is cut off", func() { w.isolate(i, true) })
+			add(till, s.name+" is connected again", func() { w.isolate(i, false) })
+		case 10:
+			add(at, s.name+" applies nothing", func() { s.slowUntil = time.Now().Add(till - at) })
+		case 11:
+			add(at, "somebody writes on "+s.name, func() { s.stray() })
+		case 12:
+			for range 1 + w.rng.IntN(3) {
+				add(at+w.some(3*time.Second), "the controller dies", w.change)
+			}
+		case 13:
+			x := wish{failover: w.rng.IntN(2) == 0, quiet: w.rng.IntN(2) == 0, to: s.name}
+			add(at, fmt.Sprintf("a wish: %+v", x), func() {
+				if w.ctrl != nil {
+					w.ctrl.wishes = append(w.ctrl.wishes, x)
+				}
+			})
+		}
+	}
+	add(storm, "all is healed", w.heal)
+	return all
+}
+
+// stray is a write by somebody with too many rights.
+func (s *server) stray() {
+	if s.alive() && !s.open && s.source != nil {
+		s.strays[s.commit().num] = time.Now()
+	}
+}
+
+func (w *world) isolate(i int, is bool) {
+	for to := range len(w.servers) + 1 {
+		w.cut(i, to, is)
+		w.cut(to, i, is)
+	}
+}
+
+// change ends the controller; the next one begins when the plane's lease is over.
+func (w *world) change() {
+	if w.ctrl == nil {
+		return
+	}
+	w.ctrl.die()
+	d := 300*time.Millisecond + w.some(2*time.Second)
+	w.wg.Go(func() {
+		nap(w.ctx, d)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.over && w.ctrl == nil {
+			w.reign()
+		}
+	})
+}
+
+func (w *world) heal() {
+	for i := range w.cuts {
+		w.cuts[i] = false
+	}
+	w.trouble, w.dup = 0, 0
+	for i, s := range w.servers {
+		s.paused = false
+		if a := w.agents[i]; a.paused {
+			a.paused, a.awake = false, time.Now()
+		}
+	}
+	if w.ctrl == nil {
+		w.wg.Go(func() {
+			nap(w.ctx, 3*time.Second)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !w.over && w.ctrl == nil {
+				w.reign()
+			}
+		})
+	}
+}
