@@ -53,7 +53,7 @@ generate: ## write the generated files anew
 	go generate ./...
 
 .PHONY: bench
-bench: build ## measure, side by side with what others do, into bench/results.json; ONLY=release|zone, RUN=pattern
+bench: build ## measure, side by side with what others do, into bench/results.json; ONLY=release|zone|mysql, RUN=pattern
 	@scripts/deps.sh test
 	@mkdir -p bench/out
 	go test -run '^$$' -bench . -benchtime 3x $(BENCHFLAGS) $(if $(ONLY),./rib/$(ONLY)/...,./...) | tee bench/out/bench.txt

@@ -3,8 +3,9 @@
 // only what was measured in the same run says anything.
 //
 // For the rib release it runs the demo, the main job with real processes on this
-// machine, three times and takes medians; for the rib zone the tests of bench/zone in
-// full size, with real name servers. What was not measured in a run stays as it was.
+// machine, three times and takes medians; for the ribs zone and mysql the tests of
+// bench/zone and bench/mysql in full size, with real servers. What was not measured in a
+// run stays as it was.
 package main
 
 import (
@@ -62,19 +63,22 @@ func run(ctx context.Context) error {
 	release := flag.String("release", "", "tarball to release; by default one is made")
 	rounds := flag.Int("rounds", 3, "runs of which the median is taken")
 	out := flag.String("out", "bench/results.json", "where the results go")
-	only := flag.String("only", "", "measure this rib alone: release, zone")
-	which := flag.String("run", "", "of the rib zone, only the tests that match")
+	only := flag.String("only", "", "measure this rib alone: release, zone, mysql")
+	which := flag.String("run", "", "of the ribs zone and mysql, only the tests that match")
 	flag.Parse()
 	var results []result
-	if *only != "zone" {
+	if *only == "" || *only == "release" {
 		list, err := releases(ctx, *kaname, *hosts, *release, *rounds)
 		if err != nil {
 			return err
 		}
 		results = append(results, list...)
 	}
-	if *only != "release" {
-		list, err := zones(ctx, *which)
+	for _, rib := range []string{"zone", "mysql"} {
+		if *only != "" && *only != rib {
+			continue
+		}
+		list, err := tests(ctx, rib, *which)
 		results = append(results, list...)
 		if err != nil {
 			return errors.Join(err, keep(*out, results))
@@ -102,16 +106,16 @@ func keep(path string, fresh []result) error {
 	return table(all)
 }
 
-// zones runs the tests of bench/zone in full size; of a figure that is measured more
-// than once the median counts.
-func zones(ctx context.Context, which string) ([]result, error) {
+// tests runs the tests of a rib's folder here in full size; of a figure that is measured
+// more than once the median counts.
+func tests(ctx context.Context, rib, which string) ([]result, error) {
 	dir, err := os.MkdirTemp("", "kaname-bench")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	lines := filepath.Join(dir, "figures")
-	c := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=90m", "-run="+which, "./bench/zone")
+	c := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=4h", "-run="+which, "./bench/"+rib)
 	c.Env = append(os.Environ(), "KANAME_BENCH="+lines)
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr
 	failed := c.Run()

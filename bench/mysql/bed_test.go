@@ -59,7 +59,7 @@ func newBed(t *testing.T, o options) *bed {
 	t.Helper()
 	lab.NeedRoot(t)
 	cores, n := max(o.cores, 1), 1+max(o.replicas, 2)
-	dir, err := os.MkdirTemp("", "kbm") // short, for a socket's name must be
+	dir, err := os.MkdirTemp("", "kbm") //nolint:usetesting // short, as a socket's name must be
 	if err != nil {
 		t.Fatal(err)
 	}

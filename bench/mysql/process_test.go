@@ -164,20 +164,6 @@ func (p *process) end(sig syscall.Signal) {
 	p.cmd = nil
 }
 
-// processor returns the processor time that the process has taken.
-func (p *process) processor() time.Duration {
-	p.t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(raw), ") ")
-	fields := strings.Fields(rest)
-	var user, system int64 // fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms
-	_, _ = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
 // cli runs kaname and decodes what it prints.
 func (b *bed) cli(out any, args ...string) {
 	b.t.Helper()

@@ -41,6 +41,7 @@ func (b *bed) switchover() outcome {
 // TestSwitchover moves the primary under load again and again.
 func TestSwitchover(t *testing.T) {
 	full(t)
+	var worst time.Duration
 	flavours(t, func(t *testing.T, flavour string) {
 		b := newBed(t, options{flavour: flavour})
 		var sum tally
@@ -48,13 +49,10 @@ func TestSwitchover(t *testing.T) {
 			sum.add(b.switchover())
 		}
 		p95 := at(sum.pause, 0.95)
-		name := "mysql.switchover_p95_ms"
-		if flavour == labmysql.FlavourMySQL {
-			name = "mysql.mysql.switchover_p95_ms"
-		}
-		record(name, float64(p95.Milliseconds()), "ms", "MHA, by its documentation 500 to 2000 ms", p95.Seconds()/0.5)
-		if p95 > 500*time.Millisecond {
+		record("mysql."+flavour+".switchover_p95_ms", float64(p95.Milliseconds()), "ms", "500 ms", p95.Seconds()/0.5)
+		if worst = max(worst, p95); p95 > 500*time.Millisecond {
 			t.Errorf("writes paused for %s: %v", p95, sum.pause)
 		}
 	})
+	record("mysql.switchover_p95_ms", float64(worst.Milliseconds()), "ms", "the shortest that MHA's documentation says: 500 ms", worst.Seconds()/0.5)
 }

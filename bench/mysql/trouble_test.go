@@ -210,7 +210,7 @@ func muted() scenario {
 func smallDisk(t *testing.T) func(int, *netns.Host) string {
 	return func(i int, _ *netns.Host) string {
 		mkfs := lab.Need(t, "mkfs.ext4")
-		base, err := os.MkdirTemp("", "kbd")
+		base, err := os.MkdirTemp("", "kbd") //nolint:usetesting // short, as a socket's name must be
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,14 @@
 package mysql_test
 
 import (
+	"context"
+	"os/exec"
 	"testing"
+	"time"
 
 	"kaname.dev/kaname/lab"
 	"kaname.dev/kaname/lab/mysql"
+	"kaname.dev/kaname/lab/netns"
 )
 
 func TestTopology(t *testing.T) {
@@ -27,5 +31,42 @@ func TestTopology(t *testing.T) {
 				t.Errorf("the old primary has read_only %s", ro)
 			}
 		})
+	}
+}
+
+// TestOnAHost runs a server on a host of a small network, lets a script start it again,
+// and reaches it from another host.
+func TestOnAHost(t *testing.T) {
+	net := netns.New(t, 2, 0)
+	s := mysql.MariaDB(t, mysql.Options{Host: net.Hosts[0], Name: "a"})
+	s.Kill()
+	if pid := s.PID(); pid != 0 {
+		t.Fatalf("process %d is there after a kill", pid)
+	}
+	if out, err := exec.CommandContext(t.Context(), s.StartFile).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	greeting := func(h *netns.Host) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		c, err := h.Dial(ctx, "tcp", s.Address())
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		_, err = c.Read(make([]byte, 100))
+		return err == nil
+	}
+	lab.Eventually(t, "the server that the script started greets the other host", func() bool { return greeting(net.Hosts[1]) })
+	s.Stop()
+	if greeting(net.Hosts[1]) {
+		t.Error("a stopped server greets")
+	}
+	s.Cont()
+	lab.Eventually(t, "it greets again", func() bool { return greeting(net.Hosts[1]) })
+	s.Shutdown()
+	if pid := s.PID(); pid != 0 {
+		t.Errorf("process %d is there after its end", pid)
 	}
 }
