@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	labmysql "kaname.dev/kaname/lab/mysql"
 	"kaname.dev/kaname/lab/mysql/load"
 )
 
