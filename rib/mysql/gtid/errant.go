@@ -101,3 +101,19 @@ func (s Set) began(names []string) Set {
 	}
 	return out
 }
+
+// Among reports whether a transaction is one of extra, Errants.All of a server, and is not of
+// primary. For MariaDB extra has the newest of each domain and server: those before it
+// belong to it, back to the newest of that server that primary has.
+func Among(transaction, extra, primary Set) bool {
+	for _, d := range transaction.domains {
+		x, p := of(extra.domains, d.id), of(primary.domains, d.id)
+		for _, e := range d.last {
+			if x == nil || !x.has(e) || p != nil && p.has(e) {
+				return false
+			}
+		}
+	}
+	return !transaction.Empty() && containsMySQL(extra.sources, transaction.sources) &&
+		(len(transaction.sources) == 0 || !containsMySQL(primary.sources, transaction.sources))
+}
