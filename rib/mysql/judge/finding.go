@@ -2,6 +2,8 @@ package judge
 
 import (
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,11 +175,11 @@ func (f *finder) looked() {
 			own = "somebody wrote to it directly: " + short(l.Errants.Own.String())
 		}
 		f.add(Errant, "it has transactions that the primary has not", fmt.Sprintf("%s%d: %s; %s. It cannot become primary so, nor prove that it is a copy", about, n, short(l.Errants.All.String()), own),
-			"look at them with: kaname mysql errant "+f.record.Name+" "+f.m.Name)
+			"write on the primary what of it matters; then: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
 	}
 	for _, at := range l.Below {
-		if !f.isMember(at) {
-			f.add(Stranger, "a replica below it is not a member", at+" replicates from it, and will not be led to a new primary", "add it: kaname mysql add "+f.record.Name+" <name>")
+		if !IsMember(f.record, at) {
+			f.add(Stranger, "a replica below it is not a member", at+" replicates from it, and will not be led to a new primary", "add it: kaname mysql add "+f.record.Name+" <server>")
 			break
 		}
 	}
@@ -186,16 +188,15 @@ func (f *finder) looked() {
 	}
 }
 
-// isMember reports whether an address, or the host of it where replicas do not tell their
-// port, is a member's.
-func (f *finder) isMember(at string) bool {
-	host := strings.TrimSuffix(at, ":0")
-	for _, m := range f.record.Members {
-		if m.Address == at || m.Host == host || strings.HasPrefix(m.Address, host+":") {
-			return true
-		}
-	}
-	return false
+// IsMember reports whether an address of a replica, as in order.Details.Below, is a
+// member's. It may be told by the member's address, or by the name of its host, and with
+// port 0 when it does not tell.
+func IsMember(r *topology.Record, at string) bool {
+	host, port, _ := net.SplitHostPort(at)
+	return slices.ContainsFunc(r.Members, func(m topology.Member) bool {
+		ip, own, _ := net.SplitHostPort(m.Address) // the record has no other kind
+		return (host == ip || host == m.Host) && (port == own || port == "0" || port == "")
+	})
 }
 
 // short cuts a GTID set that is too long to be read.

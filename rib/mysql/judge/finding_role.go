@@ -96,13 +96,13 @@ func (f *finder) witnessOf(name string) *witness {
 func (f *finder) threads(r *topology.Replica) {
 	switch {
 	case r.ReceiveErr != "":
-		f.add(ReceiveError, "it cannot receive", r.ReceiveErr, "if the primary no longer has what it needs: kaname mysql reclone")
+		f.add(ReceiveError, "it cannot receive", r.ReceiveErr, "if the primary no longer has what it needs: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
 	case r.Receiver == "No":
 		f.add(Stopped, "its receiver is stopped", "nobody says why", "")
 	}
 	switch {
 	case r.ApplyErr != "":
-		f.add(ApplyError, "it cannot apply what it has received", r.ApplyErr, "it has other data than the primary: look at the row, then repair it or reclone")
+		f.add(ApplyError, "it cannot apply what it has received", r.ApplyErr, "it has other data than the primary: repair the row, or: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
 	case !r.Applying && r.Receiver != "No":
 		f.add(Stopped, "its applier is stopped", "nobody says why; it receives, and falls behind", "")
 	}
