@@ -12,14 +12,15 @@ import (
 )
 
 const (
-	tick  = 20 * time.Millisecond
-	storm = 15 * time.Second // of faults
-	calm  = 90 * time.Second // until there must be a writable primary again
+	defaultSchedules = 1500
+	tick             = 20 * time.Millisecond
+	storm            = 15 * time.Second // of faults
+	calm             = 90 * time.Second // until there must be a writable primary again
 )
 
 // TestSchedules runs random schedules of faults against the real moves.
 func TestSchedules(t *testing.T) {
-	n := uint64(1500)
+	n := uint64(defaultSchedules)
 	if lab.Soak() {
 		n = 300_000
 	}
@@ -106,7 +107,7 @@ func (w *world) faults() []event {
 				s.paused = is
 			}
 		}
-		switch kind := w.rng.IntN(14); kind {
+		switch kind := w.rng.IntN(17); kind {
 		case 0, 1:
 			add(at, s.name+" crashes", func() { s.crash(time.Now().Add(till - at)) })
 		case 2:
@@ -134,6 +135,21 @@ func (w *world) faults() []event {
 			for range 1 + w.rng.IntN(3) {
 				add(at+w.some(3*time.Second), "the controller dies", w.change)
 			}
+		case 14:
+			// A rack loses power, and comes back piece by piece.
+			for j, p := range w.servers {
+				from := at + w.some(500*time.Millisecond)
+				back := 300*time.Millisecond + w.some(4*time.Second)
+				if j == 0 || w.rng.IntN(2) == 0 {
+					add(from, p.name+" loses power", func() { p.crash(time.Now().Add(back)) })
+				}
+			}
+		case 15:
+			// A replica dies, and the primary does when that is back.
+			add(at, s.name+" crashes", func() { s.crash(time.Now().Add(time.Second)) })
+			w.isolate2(add, at, i)
+		case 16:
+			add(at, "the primary crashes", func() { w.primary().crash(time.Now().Add(till - at)) })
 		case 13:
 			x := wish{failover: w.rng.IntN(2) == 0, quiet: w.rng.IntN(2) == 0, to: s.name}
 			add(at, fmt.Sprintf("a wish: %+v", x), func() {
@@ -145,6 +161,25 @@ func (w *world) faults() []event {
 	}
 	add(storm, "all is healed", w.heal)
 	return all
+}
+
+// isolate2 cuts a host off from the primary for some time, at the end of which the primary
+// crashes.
+func (w *world) isolate2(add func(time.Duration, string, func()), at time.Duration, i int) {
+	add(at, fmt.Sprintf("db%d does not reach the primary", i+1), func() { w.cut(w.primary().i, i, true) })
+	at += time.Second + w.some(time.Second)
+	add(at, "the primary crashes", func() { w.primary().crash(time.Now().Add(5 * time.Second)) })
+	add(at+200*time.Millisecond, fmt.Sprintf("db%d reaches all again", i+1), func() { w.isolate(i, false) })
+}
+
+// primary is the server that is open, or any.
+func (w *world) primary() *server {
+	for _, s := range w.servers {
+		if s.up && s.open {
+			return s
+		}
+	}
+	return w.servers[0]
 }
 
 // stray is a write by somebody with too many rights.

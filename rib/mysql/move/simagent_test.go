@@ -48,7 +48,7 @@ func (w *world) clock() lease.Now {
 // begin starts the agent's process.
 func (a *agent) begin() {
 	a.dead, a.paused, a.awake, a.lapsed = false, false, time.Now(), time.Time{}
-	if a.w.bug.forget {
+	if a.w.bug.forget && a.rec != nil && !a.beatAt.IsZero() {
 		a.promise = lease.Promise{}
 	}
 	a.voter = lease.NewVoter("shop", a.promise, func(p lease.Promise) error { a.promise = p; return nil }, a.w.clock)

@@ -55,6 +55,8 @@ type world struct {
 	led     endpoint.Target
 	nums    int
 	calls   map[string]int
+	lazy    bool    // appliers fall behind again and again
+	doom    bool    // who was just opened often dies at once
 	trouble float64 // probability that a save ends badly
 	dup     float64 // that an order comes a second time, late
 
@@ -78,7 +80,7 @@ type opening struct {
 	proven bool
 }
 
-func newWorld(ctx context.Context, seed uint64, bug bugs) *world {
+func newWorld(ctx context.Context, seed uint64, bug bugs) *world { //nolint:funlen // a list
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &world{
 		seed: seed, rng: rng, ctx: ctx, began: time.Now(), policy: topology.DefaultPolicy(), bug: bug,
@@ -87,6 +89,7 @@ func newWorld(ctx context.Context, seed uint64, bug bugs) *world {
 	n := 3 + rng.IntN(2) + rng.IntN(2)*rng.IntN(2)
 	w.policy.Acks = 1 + rng.IntN(n-2)
 	w.lease = w.policy.Lease
+	w.lazy, w.doom = rng.IntN(2) == 0, rng.IntN(3) == 0
 	switch rng.IntN(8) {
 	case 0:
 		w.policy.Durability = topology.Async
@@ -238,6 +241,16 @@ func (w *world) wasOpened(s *server, r *topology.Record) {
 			}
 		}
 		w.strangers(s, r)
+		if w.doom && o.epoch > 1 && time.Since(w.began) < storm && w.rng.IntN(2) == 0 {
+			d := w.some(500 * time.Millisecond)
+			w.wg.Go(func() {
+				nap(w.ctx, d)
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.say("fault: %s crashes again", s.name)
+				s.crash(time.Now().Add(w.some(6 * time.Second)))
+			})
+		}
 	}
 	w.single()
 }
@@ -290,6 +303,9 @@ func (w *world) tick(now time.Time) {
 			s.write()
 		}
 		s.receive(now)
+		if w.lazy && now.After(s.slowUntil) && time.Since(w.began) < storm && w.rng.IntN(60) == 0 {
+			s.slowUntil = now.Add(w.some(3 * time.Second))
+		}
 		s.apply(now)
 	}
 	for _, s := range w.servers {
