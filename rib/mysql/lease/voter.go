@@ -21,9 +21,11 @@ type Voter struct {
 	clock    Clock
 	save     func(Promise) error
 
-	mu      sync.Mutex
-	promise Promise
+	writing sync.Mutex // held while a promise changes; the disk may take its time
 	start   Now
+
+	mu      sync.Mutex // guards the fields below
+	promise Promise
 	last    Now    // when it last granted
 	to      string // and to whom
 }
@@ -37,10 +39,11 @@ func NewVoter(topology string, p Promise, save func(Promise) error, clock Clock)
 // Vote answers a question. A higher epoch than it has known is adopted: only the
 // controller makes them.
 func (v *Voter) Vote(a Ask) Answer {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	p := v.promise
-	deny := func(why string) Answer { return Answer{Epoch: v.promise.Epoch, Why: why} }
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	p := v.Promise()
+	known := p.Epoch
+	deny := func(why string) Answer { return Answer{Epoch: known, Why: why} }
 	switch {
 	case a.Topology != v.topology:
 		return deny(fmt.Sprintf("this is a member of topology %q, not of %q", v.topology, a.Topology))
@@ -58,6 +61,8 @@ func (v *Voter) Vote(a Ask) Answer {
 	if err := v.keep(p); err != nil {
 		return deny(err.Error())
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.last, v.to = v.clock(), a.Primary
 	return Answer{Granted: true, Epoch: p.Epoch}
 }
@@ -65,9 +70,9 @@ func (v *Voter) Vote(a Ask) Answer {
 // Adopt makes a higher epoch known, as an order or a record brings it; a lower one is an
 // OldError. primary is the one that the epoch is known to have, or empty.
 func (v *Voter) Adopt(epoch uint64, primary string) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	p := v.promise
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	p := v.Promise()
 	if epoch < p.Epoch {
 		return &OldError{Asked: epoch, Known: p.Epoch}
 	}
@@ -84,18 +89,21 @@ func (v *Voter) Adopt(epoch uint64, primary string) error {
 // last grant was given: when there was none since the voter's start, how long ago that
 // was, for one may have been given just before.
 func (v *Voter) Freeze(epoch uint64, from string) (granted time.Duration, err error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if epoch < v.promise.Epoch {
-		return 0, &OldError{Asked: epoch, Known: v.promise.Epoch}
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	before := v.Promise()
+	if epoch < before.Epoch {
+		return 0, &OldError{Asked: epoch, Known: before.Epoch}
 	}
 	p := Promise{Epoch: epoch, Frozen: true, From: from}
-	if epoch == v.promise.Epoch && v.promise.Primary != from {
-		p.Primary = v.promise.Primary
+	if epoch == before.Epoch && before.Primary != from {
+		p.Primary = before.Primary
 	}
 	if err := v.keep(p); err != nil {
 		return 0, err
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	last := v.last
 	if v.to == "" {
 		last = v.start
@@ -105,9 +113,9 @@ func (v *Voter) Freeze(epoch uint64, from string) (granted time.Duration, err er
 
 // Thaw ends a freeze of the epoch, or of a lower one.
 func (v *Voter) Thaw(epoch uint64) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	p := v.promise
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	p := v.Promise()
 	if epoch < p.Epoch {
 		return &OldError{Asked: epoch, Known: p.Epoch}
 	}
@@ -118,7 +126,7 @@ func (v *Voter) Thaw(epoch uint64) error {
 	return v.keep(p)
 }
 
-// Promise returns what it has promised.
+// Promise returns what it has promised. It never waits for the disk.
 func (v *Voter) Promise() Promise {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -132,13 +140,16 @@ func (v *Voter) Granted() (to string, ago time.Duration) {
 	return v.to, v.clock().Boot - v.last.Boot
 }
 
+// keep has a promise on disk before it counts; writing is held.
 func (v *Voter) keep(p Promise) error {
-	if p == v.promise {
+	if p == v.Promise() {
 		return nil
 	}
 	if err := v.save(p); err != nil {
 		return fmt.Errorf("keep epoch %d of topology %s on disk: %w", p.Epoch, v.topology, err)
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.promise = p
 	return nil
 }

@@ -76,8 +76,8 @@ func mayOpen(c scene) bool {
 	if r.Primary != c.member || c.epoch != r.Epoch || !c.lease.Held || c.lease.Epoch != r.Epoch || c.self.Replica != nil {
 		return false
 	}
-	if m := r.Move; m != nil && m.Step != topology.Undo {
-		return false
+	if m := r.Move; m != nil && m.Step != topology.Undo && k.Epoch != r.Epoch {
+		return false // to be opened by the order that knows what it must have
 	}
 	started := k.Opened != "" && c.start != "" && c.start != k.Opened
 	return (k.Closed != "" || started) && (k.Ordered == 0 || r.Epoch > k.Ordered)

@@ -44,12 +44,6 @@ func (d *desk) take(ctx context.Context, soft bool) (within context.Context, don
 	}, nil
 }
 
-// begin is take for those that end by themselves soon.
-func (d *desk) begin(ctx context.Context, soft bool) (done func(), err error) {
-	_, done, err = d.take(ctx, soft)
-	return done, err
-}
-
 // interrupt ends what is under way and takes the turn; when that does not end soon, it
 // goes ahead without.
 func (d *desk) interrupt(ctx context.Context) (done func()) {

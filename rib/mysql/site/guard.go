@@ -27,8 +27,8 @@ func (s *Site) guard(ctx context.Context) {
 	defer jobs.Wait()
 	tick := time.NewTicker(refence)
 	defer tick.Stop()
-	var opening atomic.Bool
-	var due bool // the lease was lost, and the server is not closed for certain
+	var working atomic.Bool // at a job, beside which the lease is watched
+	var due bool            // the lease was lost, and the server is not closed for certain
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,11 +51,13 @@ func (s *Site) guard(ctx context.Context) {
 		switch do, why := decide(c); do {
 		case fence:
 			_ = s.fence(ctx, why) // reported, and tried again
-		case shut:
-			s.shut(ctx, why)
-		case open, tune:
-			if opening.CompareAndSwap(false, true) {
-				jobs.Go(func() { defer opening.Store(false); s.open(ctx, why) })
+		case shut, open, tune:
+			job := s.open
+			if do == shut {
+				job = s.shut
+			}
+			if working.CompareAndSwap(false, true) {
+				jobs.Go(func() { defer working.Store(false); job(ctx, why) })
 			}
 		case nothing:
 			s.found(c)
@@ -106,7 +108,7 @@ func (s *Site) found(c scene) {
 		s.opened = time.Now()
 	}
 	s.mu.Unlock()
-	err := s.keep(func(k *kept) { k.Closed, k.Ordered, k.Opened, k.Armed = "", 0, c.start, true })
+	err := s.keep(func(k *kept) { k.isOpen(c.start, c.record.Epoch) })
 	if err != nil {
 		s.o.Log.Error("that the server is open is not on disk", "error", err)
 	}
@@ -194,13 +196,16 @@ func (s *Site) setFencing(why string) {
 
 // shut closes a replica that takes writes.
 func (s *Site) shut(ctx context.Context, why string) {
-	done, err := s.desk.begin(ctx, false)
+	ctx, cancel := context.WithTimeout(ctx, openFor)
+	defer cancel()
+	ctx, done, err := s.desk.take(ctx, false)
 	if err != nil {
 		return
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, openFor)
-	defer cancel()
+	if do, _ := decide(s.sceneOf(ctx)); do != shut {
+		return // no longer
+	}
 	if _, err := s.o.Server.CloseWrites(ctx, 100*time.Millisecond); err != nil {
 		s.o.Log.Error("a replica that takes writes cannot be closed", "why", why, "error", err)
 		return
@@ -269,7 +274,8 @@ func (s *Site) setOpened() error {
 // nowOpen keeps that the server was opened.
 func (s *Site) nowOpen(ctx context.Context) error {
 	start := s.process.State().Start
-	err := s.keep(func(k *kept) { k.Closed, k.Ordered, k.Opened, k.Armed = "", 0, start, true })
+	epoch := s.holder.State().Epoch
+	err := s.keep(func(k *kept) { k.isOpen(start, epoch) })
 	s.lookAgain(ctx)
 	if !s.holder.State().Held {
 		poke(s.stir)

@@ -127,17 +127,16 @@ var verbs = map[order.Verb]verb{
 // belongs refuses an order of another topology, and returns the voter of this one.
 func (s *Site) belongs(o order.Order) (*lease.Voter, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	to := s.topology
+	s.mu.Unlock()
 	switch {
-	case s.topology != "" && s.topology != o.Topology:
-		return nil, fault.Conflict("server " + s.o.Member + " belongs to topology " + s.topology + ", not to " + o.Topology).
-			Try("let that one go first: kaname mysql forget " + s.topology)
-	case s.voter == nil && o.Record == nil && o.Verb != order.Leave:
+	case to != "" && to != o.Topology:
+		return nil, fault.Conflict("server " + s.o.Member + " belongs to topology " + to + ", not to " + o.Topology).
+			Try("let that one go first: kaname mysql forget " + to)
+	case to == "" && o.Record == nil && o.Verb != order.Leave:
 		return nil, fault.Conflict("server " + s.o.Member + " belongs to no topology")
-	case s.voter == nil:
-		s.topology, s.voter = o.Topology, s.newVoter(o.Topology, lease.Promise{})
 	}
-	return s.voter, nil
+	return s.votes(o.Topology), nil
 }
 
 // accept takes over the epoch of an order, and its record.
@@ -231,7 +230,7 @@ func (s *Site) quiet(ctx context.Context) error {
 }
 
 func (s *Site) thaw(ctx context.Context, o order.Order) (order.Done, error) {
-	if err := s.voter.Thaw(o.Epoch); err != nil {
+	if err := s.votes(o.Topology).Thaw(o.Epoch); err != nil {
 		return order.Done{}, err
 	}
 	return order.Done{How: "receives again"}, s.o.Server.StartReceiver(ctx)

@@ -70,7 +70,7 @@ func (s *Site) follow(ctx context.Context, o order.Order) (order.Done, error) {
 	if err := s.o.Server.Follow(ctx, src, o.Acker); err != nil {
 		return order.Done{}, err
 	}
-	return order.Done{How: "follows " + o.Source.Name}, s.voter.Thaw(o.Epoch)
+	return order.Done{How: "follows " + o.Source.Name}, s.votes(o.Topology).Thaw(o.Epoch)
 }
 
 // source is a member to replicate from, with the account for it.

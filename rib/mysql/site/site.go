@@ -73,7 +73,10 @@ type Site struct {
 	short   short
 	began   time.Time
 
-	closing sync.Mutex // held by the one that closes the server
+	// Held while the disk is written, never while mu is.
+	taking  sync.Mutex // by the one that takes a record over
+	keeping sync.Mutex // by the one that changes kept
+	closing sync.Mutex // by the one that closes the server
 
 	mu        sync.Mutex // guards the fields below
 	topology  string     // to which the server belongs
@@ -187,25 +190,35 @@ func (s *Site) Record() (*topology.Record, uint64) {
 // install takes a record over. Its epoch is on disk before it counts; the record itself is
 // soon after, for one that is older than the epoch makes nobody primary. One of an epoch that is over is an OldError, with nothing changed.
 func (s *Site) install(rec *topology.Record, revision uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if rec.Member(s.o.Member) == nil {
 		return fault.Invalid("topology " + rec.Name + " has no member " + s.o.Member)
 	}
-	if s.voter == nil {
-		s.topology, s.voter = rec.Name, s.newVoter(rec.Name, lease.Promise{})
-	}
-	if err := s.voter.Adopt(rec.Epoch, rec.Primary); err != nil {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	v := s.votes(rec.Name)
+	if err := v.Adopt(rec.Epoch, rec.Primary); err != nil {
 		return err
 	}
-	if rec.Move == nil && s.voter.Promise().Frozen && s.record != nil && s.record.Move != nil {
-		if err := s.voter.Thaw(rec.Epoch); err != nil {
+	if before, _ := s.Record(); rec.Move == nil && v.Promise().Frozen && before != nil && before.Move != nil {
+		if err := v.Thaw(rec.Epoch); err != nil {
 			return err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.record, s.revision, s.unsaved = rec.Clone(), revision, true
 	s.applyLocked()
 	return nil
+}
+
+// votes returns the voter, a new one in a new topology.
+func (s *Site) votes(topology string) *lease.Voter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.voter == nil {
+		s.topology, s.voter = topology, s.newVoter(topology, lease.Promise{})
+	}
+	return s.voter
 }
 
 // apply makes the parts of the site follow the record and the epoch.

@@ -40,12 +40,19 @@ type kept struct {
 	// Opened is the process (watch.ProcessState.Start) that was open last. Another one that
 	// begins read-only was not closed by a person, but started again.
 	Opened string `json:"opened,omitempty"`
+	// Epoch is the one in which it was opened last.
+	Epoch uint64 `json:"epoch,omitempty"`
 	// Armed: the lease was held once in this topology. Before that, while it is being
 	// adopted, the lack of a lease closes nothing.
 	Armed bool `json:"armed,omitempty"`
 	// Complete is the process that, as a replica, has had all that it ever acknowledged:
 	// see short.
 	Complete string `json:"complete,omitempty"`
+}
+
+// isOpen notes that the server is open.
+func (k *kept) isOpen(start string, epoch uint64) {
+	k.Closed, k.Ordered, k.Opened, k.Epoch, k.Armed = "", 0, start, epoch, true
 }
 
 func (s *Site) load() error {
@@ -111,17 +118,20 @@ func (s *Site) write(ctx context.Context) {
 	}
 }
 
-// keep changes what is kept of the server, on disk first. A disk that fails is no reason
-// to leave the server open: what is in memory changes in any case.
+// keep changes what is kept of the server. A disk that fails is no reason to leave the
+// server open: what is in memory changes first, and in any case.
 func (s *Site) keep(change func(*kept)) error {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	next := s.kept
 	change(&next)
-	if next == s.kept {
+	same := next == s.kept
+	s.kept = next
+	s.mu.Unlock()
+	if same {
 		return nil
 	}
-	s.kept = next
 	return s.put(fileKept, next)
 }
 
@@ -135,8 +145,10 @@ func (s *Site) put(name string, v any) error {
 
 // forget makes the site belong to no topology.
 func (s *Site) forget() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
 	var all []error
 	for _, name := range []string{fileRecord, fileKept, fileEpoch} {
 		if err := s.o.Root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -144,6 +156,8 @@ func (s *Site) forget() error {
 		}
 	}
 	all = append(all, host.SyncDir(s.o.Root, "."))
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.topology, s.record, s.revision, s.voter, s.kept = "", nil, 0, nil, kept{}
 	s.opened, s.unsaved = time.Time{}, false
 	s.applyLocked()

@@ -315,7 +315,7 @@ func (p *Process) take(fd *os.File, pid int) <-chan struct{} {
 		if err == nil {
 			err = conn.Read(func(fd uintptr) bool { return exited(int(fd)) })
 		}
-		if err != nil && !errors.Is(err, os.ErrClosed) {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			p.log.Warn("the end of the server's process cannot be waited for", "pid", pid, "error", err)
 		}
 	}()
@@ -362,11 +362,17 @@ func (p *Process) drop() {
 	p.mu.Lock()
 	ended := p.ended
 	if p.fd != nil {
-		_ = p.fd.Close() // the process goes on
-		p.fd = nil
+		_ = p.fd.SetReadDeadline(time.Now()) // ends the wait; the process goes on
 	}
 	p.mu.Unlock()
-	if ended != nil {
-		<-ended
+	if ended == nil {
+		return
+	}
+	<-ended
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fd != nil {
+		_ = p.fd.Close()
+		p.fd = nil
 	}
 }
