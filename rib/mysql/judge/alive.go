@@ -204,7 +204,7 @@ func (j *inquiry) doubt() []string {
 	}
 	for _, w := range j.witnesses {
 		if r := w.known.Report; r != nil && r.Self.SemiSync.Replies && !w.Acker() {
-			list = append(list, fmt.Sprintf("%s acknowledged writes though it is not counted among those who do", w.Name))
+			list = append(list, w.Name+" acknowledged writes though it is not counted among those who do")
 		}
 	}
 	return list

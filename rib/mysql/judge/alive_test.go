@@ -47,9 +47,11 @@ func TestPrimaryThatLives(t *testing.T) {
 		{name: "stuck for no known cause", change: commit(topology.Commit{Stuck: time.Hour}), state: CannotCommit, says: "an operator must decide"},
 		{name: "stuck, and the server says in what", change: commit(topology.Commit{Stuck: 5 * time.Second, Trouble: "Waiting for handler commit"}), state: CannotCommit},
 		{name: "stuck, and the server says in what, for long", change: commit(topology.Commit{Stuck: 11 * time.Second, Trouble: "Waiting for handler commit"}), state: CannotCommit, act: true},
-		{name: "the replicas that should acknowledge hang, and it counts them yet", change: all(commit(topology.Commit{Stuck: time.Hour, Trouble: "Waiting for handler commit"}),
-			self("db2", func(s *topology.Self) { s.Answers, s.Replica.NoNews = false, time.Hour }), self("db3", func(s *topology.Self) { s.Answers, s.Replica.NoNews = false, time.Hour })),
-			state: Stalled, says: "it counts 2 as connected, 0 of them say that they hear it"},
+		{
+			name: "the replicas that should acknowledge hang, and it counts them yet", change: all(commit(topology.Commit{Stuck: time.Hour, Trouble: "Waiting for handler commit"}),
+				self("db2", func(s *topology.Self) { s.Answers, s.Replica.NoNews = false, time.Hour }), self("db3", func(s *topology.Self) { s.Answers, s.Replica.NoNews = false, time.Hour })),
+			state: Stalled, says: "it counts 2 as connected, 0 of them say that they hear it",
+		},
 		{name: "stuck behind a backup's lock", change: commit(topology.Commit{Stuck: time.Hour, Trouble: "Waiting for backup lock"}), state: CannotCommit, says: "as a backup does"},
 		{name: "failing for no cause of the server", change: commit(topology.Commit{Failing: time.Hour, Trouble: "Table 'kaname.beat' doesn't exist"}), state: CannotCommit},
 		{name: "what is stuck is old news", change: all(commit(topology.Commit{Stuck: 11 * time.Second}), mute("db1", 1200*ms)), state: Fine},
@@ -117,10 +119,14 @@ func TestBlocked(t *testing.T) {
 		{"a drill", last(func(o *topology.Outcome) { o.Move.Drill = true }), ""},
 		{"a switchover", last(func(o *topology.Outcome) { o.Move.Kind = topology.Switchover }), ""},
 		{"many in trouble, but the kernel's word", func(v *View) { v.Troubled = 100 }, ""},
-		{"no candidate", func(v *View) { v.Record.Members[1].Role, v.Record.Members[2].Role = topology.Never, topology.Observer },
-			"no replica can become primary: db2 has the role never, db3 has the role observer"},
-		{"candidates are not fit", all(self("db2", func(s *topology.Self) { s.Replica.ApplyErr = "duplicate key" }), mute("db3", time.Hour)),
-			"db2 cannot apply what it received: duplicate key, db3 is silent"},
+		{
+			"no candidate", func(v *View) { v.Record.Members[1].Role, v.Record.Members[2].Role = topology.Never, topology.Observer },
+			"no replica can become primary: db2 has the role never, db3 has the role observer",
+		},
+		{
+			"candidates are not fit", all(self("db2", func(s *topology.Self) { s.Replica.ApplyErr = "duplicate key" }), mute("db3", time.Hour)),
+			"db2 cannot apply what it received: duplicate key, db3 is silent",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := peace(2)

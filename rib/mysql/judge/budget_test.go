@@ -19,7 +19,12 @@ func TestBudget(t *testing.T) {
 		{1, 1e-4, 0.33, 12},
 		// Two: (1e-3 * 0.5^(K-1))^2 * 4 <= 7.9e-10, K-1 >= 6.1.
 		{2, 1e-3, 0.5, 8},
-		{2, 1e-4, 0.33, 3}, {3, 1e-4, 0.33, 3}, {3, 1e-3, 0.5, 3}, {2, 1e-2, 0.5, 11}, {3, 1e-2, 0.5, 6}, {2, 0, 0, 3},
+		{2, 1e-4, 0.33, 3},
+		{3, 1e-4, 0.33, 3},
+		{3, 1e-3, 0.5, 3},
+		{2, 1e-2, 0.5, 11},
+		{3, 1e-2, 0.5, 6},
+		{2, 0, 0, 3},
 	} {
 		b := DefaultBudget(c.observers)
 		b.Miss, b.Repeat = c.miss, c.repeat
@@ -32,8 +37,12 @@ func TestBudget(t *testing.T) {
 		t.Errorf("a false verdict in %.0f and %.0f years; the comment says otherwise", two, three)
 	}
 	for _, b := range []Budget{
-		{}, {PerYear: math.NaN(), Observers: 1, Interval: 1}, {PerYear: 1, Miss: 1, Repeat: 1, Observers: 1, Interval: 1}, {PerYear: 1, Miss: 0.2, Repeat: 0.1, Observers: 1, Interval: 1},
-		{PerYear: 1, Interval: 1}, {PerYear: 1, Observers: 1},
+		{},
+		{PerYear: math.NaN(), Observers: 1, Interval: 1},
+		{PerYear: 1, Miss: 1, Repeat: 1, Observers: 1, Interval: 1},
+		{PerYear: 1, Miss: 0.2, Repeat: 0.1, Observers: 1, Interval: 1},
+		{PerYear: 1, Interval: 1},
+		{PerYear: 1, Observers: 1},
 	} {
 		if got, err := b.Misses(); err == nil {
 			t.Errorf("%+v: %d, no error", b, got)

@@ -98,7 +98,7 @@ func (f *finder) agent() {
 	switch {
 	case f.heard(f.k):
 	case f.k.Report == nil:
-		f.add(AgentSilent, "its agent has not reported yet", fmt.Sprintf("the controller has been waiting for %s", words(f.view.Now)), "see if the agent runs on "+f.m.Host+" and reaches the cores")
+		f.add(AgentSilent, "its agent has not reported yet", "the controller has been waiting for "+words(f.view.Now), "see if the agent runs on "+f.m.Host+" and reaches the cores")
 	default:
 		f.add(AgentSilent, "its agent is silent", fmt.Sprintf("the last report came %s ago; nothing is known of it since, and it can be given no order", words(silence)),
 			"see if host "+f.m.Host+" is up, and the agent on it")

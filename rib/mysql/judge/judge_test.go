@@ -24,8 +24,10 @@ func peace(n int) View {
 	}
 	for _, m := range r.Members {
 		rep := &topology.Report{Topology: "shop", Member: m.Name, Epoch: 7}
-		rep.Self = topology.Self{Process: topology.Running, Answers: true, Version: "10.11.9", ServerID: 1, ReadOnly: m.Name != "db1", Uptime: time.Hour,
-			SemiSync: topology.SemiSync{Loaded: true, Replies: m.Name != "db1"}}
+		rep.Self = topology.Self{
+			Process: topology.Running, Answers: true, Version: "10.11.9", ServerID: 1, ReadOnly: m.Name != "db1", Uptime: time.Hour,
+			SemiSync: topology.SemiSync{Loaded: true, Replies: m.Name != "db1"},
+		}
 		for _, o := range r.Members {
 			if o.Name != m.Name {
 				rep.Sights = append(rep.Sights, topology.Sight{Of: o.Name, Answers: true, For: time.Hour, Agent: true})
@@ -134,36 +136,52 @@ func TestPrimary(t *testing.T) {
 	}{
 		{name: "peace", change: all(), state: Fine},
 		{name: "process ended", change: exited, state: Dead, act: true, says: "saw the server's process end, 0.1 s ago"},
-		{name: "process ended, and replicas still hear what was on its way", change: all(exited, self("db2", func(s *topology.Self) { s.Replica.NoNews = 0 })),
-			state: Dead, act: true},
-		{name: "process ended, but replicas receive: the agent looks at another process",
-			change: all(exited, self("db1", func(s *topology.Self) { s.GoneFor = 5 * time.Second })), state: Unknown, says: "another process"},
-		{name: "process ended, then its host too", change: all(exited, mute("db1", 2*time.Second), parted("db2", "db1", 2*time.Second), parted("db3", "db1", 2*time.Second)),
-			state: CutOff, act: true, quiet: true, says: "its last word was that the server's process had ended"},
+		{
+			name: "process ended, and replicas still hear what was on its way", change: all(exited, self("db2", func(s *topology.Self) { s.Replica.NoNews = 0 })),
+			state: Dead, act: true,
+		},
+		{
+			name:   "process ended, but replicas receive: the agent looks at another process",
+			change: all(exited, self("db1", func(s *topology.Self) { s.GoneFor = 5 * time.Second })), state: Unknown, says: "another process",
+		},
+		{
+			name: "process ended, then its host too", change: all(exited, mute("db1", 2*time.Second), parted("db2", "db1", 2*time.Second), parted("db3", "db1", 2*time.Second)),
+			state: CutOff, act: true, quiet: true, says: "its last word was that the server's process had ended",
+		},
 		{name: "process ended, nobody else was ever heard", change: all(exited, never("db2", "db3")), state: Dead, says: "db2: its agent has not reported yet"},
 
-		{name: "stopped process", change: all(socket(1600*ms), blind("db2", "db1", 1600*ms), deaf("db2", 1600*ms), blind("db3", "db1", 1600*ms), deaf("db3", 1600*ms)),
-			state: Hung, act: true, quiet: true, says: "the local socket has been silent for 1.7 s: i/o timeout"},
+		{
+			name: "stopped process", change: all(socket(1600*ms), blind("db2", "db1", 1600*ms), deaf("db2", 1600*ms), blind("db3", "db1", 1600*ms), deaf("db3", 1600*ms)),
+			state: Hung, act: true, quiet: true, says: "the local socket has been silent for 1.7 s: i/o timeout",
+		},
 		{name: "stopped process, too early", change: all(socket(800*ms), blind("db2", "db1", 800*ms), deaf("db2", 800*ms), blind("db3", "db1", 800*ms), deaf("db3", 800*ms)), state: Fine},
 		{name: "stopped process, one replica still hears", change: all(socket(1600*ms), blind("db2", "db1", 1600*ms), deaf("db2", 1600*ms), blind("db3", "db1", 1600*ms)), state: Fine},
 		{name: "local socket broken only", change: socket(time.Minute), state: Fine},
-		{name: "stopped process, one witness missing", change: all(socket(1600*ms), blind("db2", "db1", 1600*ms), deaf("db2", 1600*ms), mute("db3", 4*time.Second)),
-			state: Unknown, says: "1 of 2 replicas' agents say that db1 is silent, 2 are needed"},
+		{
+			name: "stopped process, one witness missing", change: all(socket(1600*ms), blind("db2", "db1", 1600*ms), deaf("db2", 1600*ms), mute("db3", 4*time.Second)),
+			state: Unknown, says: "1 of 2 replicas' agents say that db1 is silent, 2 are needed",
+		},
 		{name: "too many connections", change: all(self("db1", func(s *topology.Self) {
 			s.Answers, s.Refuses, s.Silent, s.Trouble = false, true, time.Minute, "too many connections"
 		})), state: Fine},
 
-		{name: "host gone", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms)), state: CutOff, act: true, quiet: true,
-			says: "its agent has been silent for 1.7 s (allowed: 1.5 s)"},
+		{
+			name: "host gone", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms)), state: CutOff, act: true, quiet: true,
+			says: "its agent has been silent for 1.7 s (allowed: 1.5 s)",
+		},
 		{name: "host gone, too early", change: all(mute("db1", 1200*ms), parted("db2", "db1", 1200*ms), parted("db3", "db1", 1200*ms)), state: Fine},
 		{name: "host gone, replicas not yet sure", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 900*ms)), state: Fine},
 		{name: "host gone, we see it", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), probe(true, time.Hour)), state: Fine},
 		{name: "host gone, nor do we see it", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), probe(false, 1600*ms)), state: CutOff, act: true, quiet: true},
 		{name: "host and one replica gone", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), mute("db3", 1700*ms)), state: Unknown, says: "2 are needed"},
-		{name: "host and one replica gone, async: the old one has no majority of voters", change: all(async, mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), mute("db3", 1700*ms)),
-			state: CutOff, act: true, quiet: true},
-		{name: "host and one of three replicas gone", n: 3, change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), mute("db4", 1700*ms)),
-			state: CutOff, act: true, quiet: true},
+		{
+			name: "host and one replica gone, async: the old one has no majority of voters", change: all(async, mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), mute("db3", 1700*ms)),
+			state: CutOff, act: true, quiet: true,
+		},
+		{
+			name: "host and one of three replicas gone", n: 3, change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), mute("db4", 1700*ms)),
+			state: CutOff, act: true, quiet: true,
+		},
 		{name: "the only replica agrees", n: 1, change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms)), state: CutOff, act: true, quiet: true},
 		{name: "host gone, a witness speaks late", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), mute("db3", 1200*ms)), state: Unknown},
 		{name: "host gone, while we were late ourselves", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), func(v *View) { v.Late = time.Second }), state: Fine},

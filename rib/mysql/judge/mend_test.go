@@ -63,8 +63,10 @@ func TestMend(t *testing.T) {
 		{"nobody acknowledges, nobody waits", all(semi("db3", func(s *topology.SemiSync) { s.Replies = false }), semi("db2", func(s *topology.SemiSync) { s.Replies = false }),
 			semi("db1", func(s *topology.SemiSync) { s.Waits = false })), "tune db2 acker, tune db3 acker, tune db1 waits 1", ""},
 		{"another number", policy(func(p *topology.Policy) { p.Acks = 2 }), "tune db1 waits 2", ""},
-		{"a stranger acknowledges, another does not", all(func(v *View) { v.Record.Members[2].Role = topology.Observer }, semi("db2", func(s *topology.SemiSync) { s.Replies = false })),
-			"tune db3, tune db2 acker", ""},
+		{
+			"a stranger acknowledges, another does not", all(func(v *View) { v.Record.Members[2].Role = topology.Observer }, semi("db2", func(s *topology.SemiSync) { s.Replies = false })),
+			"tune db3, tune db2 acker", "",
+		},
 		{"a replica waits", semi("db2", func(s *topology.SemiSync) { s.Waits = true }), "tune db2 acker", ""},
 		{"asynchronous now", async, "tune db1", ""},
 		{"below a replica that is down", all(clean, below("db3", "db2"), semi("db3", func(s *topology.SemiSync) { s.Replies = false }), goneFor("db2", time.Second)), "follow db3", "follow db1"},

@@ -45,8 +45,10 @@ func (j *inquiry) gone() ruling {
 	saw := fmt.Sprintf("%s: its agent saw the server's process end, %s ago", j.member.Name, words(ago))
 	for _, w := range j.witnesses {
 		if w.after(ago) {
-			return ruling{state: Unknown, reasons: []string{saw,
-				j.testimony(w) + ": later than that, so the agent looks at another process than the one that serves"}}
+			return ruling{state: Unknown, reasons: []string{
+				saw,
+				j.testimony(w) + ": later than that, so the agent looks at another process than the one that serves",
+			}}
 		}
 	}
 	return ruling{state: Dead, justified: true, reasons: append([]string{saw}, j.testimonies()...)}

@@ -158,7 +158,10 @@ func TestRowsForPrograms(t *testing.T) {
 func TestShort(t *testing.T) {
 	const a, b = "3e11fa47-71ca-11e1-9e33-c80aa9429562", "4e11fa47-71ca-11e1-9e33-c80aa9429562"
 	for _, c := range []struct{ set, want string }{
-		{"", ""}, {"0-1-7", "0-1-7"}, {a + ":1-77", "3e11fa47:1-77"}, {a + ":1-77:99,\n" + b + ":tag:1", "3e11fa47:1-77:99,4e11fa47:tag:1"},
+		{"", ""},
+		{"0-1-7", "0-1-7"},
+		{a + ":1-77", "3e11fa47:1-77"},
+		{a + ":1-77:99,\n" + b + ":tag:1", "3e11fa47:1-77:99,4e11fa47:tag:1"},
 		{"0-1-7,1-1-7,2-1-7,3-1-7,4-1-7", "0-1-7,1-1-7,2-1-7,+2"},
 	} {
 		if got := Short(c.set); got != c.want {
