@@ -11,6 +11,7 @@ import (
 // Report returns what the site sees now.
 func (s *Site) Report() topology.Report {
 	r := topology.Report{Member: s.o.Member, Self: s.local.Self(), Sights: s.sights.See()}
+	r.Self.CanStart = len(s.o.Start) > 0
 	held := s.holder.State()
 	r.Lease = topology.Lease{Held: held.Held, Left: held.Left, Voters: held.Voters}
 	s.mu.Lock()
