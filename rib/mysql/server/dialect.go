@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/rib/mysql/gtid"
@@ -25,6 +26,8 @@ type dialect struct {
 	// restartLoses: starting a thread while both are stopped deletes the relay log, with
 	// all that was received and not applied.
 	restartLoses bool
+	// slowStop: a receiver whose source is silent takes long to end.
+	slowStop bool
 	// change makes the statement that points a channel to a source.
 	change func(channel string, src Source) (query string, args []any)
 	// closed are the statements that close the server for ordinary clients, open those that
@@ -47,22 +50,23 @@ type dialect struct {
 
 // channel is the state of replication from one source.
 type channel struct {
-	name      string
-	source    string // host:port
-	receiver  string // Yes, No, Connecting
-	recvErr   string
-	applying  bool
-	applyErr  string
-	lag       time.Duration // negative: unknown
-	delay     time.Duration
-	byGTID    bool
-	received  gtid.Set // in the relay log, applied or not; without what was there before it
-	marks     string   // counters that change with each event or heartbeat
-	heartbeat time.Duration
+	name     string
+	source   string // host:port
+	receiver string // Yes, No, Connecting
+	stopping bool   // it is being stopped
+	recvErr  string
+	applying bool
+	applyErr string
+	lag      time.Duration // negative: unknown
+	delay    time.Duration
+	byGTID   bool
+	filtered bool     // it leaves out a part
+	received gtid.Set // in the relay log, applied or not; without what was there before it
+	marks    string   // counters that change with each event or heartbeat
 }
 
-// main returns the channel that counts: the unnamed one, else the first.
-func main(all []channel) *channel {
+// chief returns the channel that counts: the unnamed one, else the first.
+func chief(all []channel) *channel {
 	for i := range all {
 		if all[i].name == "" {
 			return &all[i]
@@ -72,6 +76,17 @@ func main(all []channel) *channel {
 		return nil
 	}
 	return &all[0]
+}
+
+// filtered reports whether a channel leaves out a part of what it receives, on either side
+// of the relay log.
+func filtered(r row) bool {
+	for name, v := range r {
+		if v != "" && (strings.HasPrefix(name, "replicate_do") || strings.HasPrefix(name, "replicate_ignore") || strings.HasPrefix(name, "replicate_wild")) && name != "replicate_ignore_server_ids" {
+			return true
+		}
+	}
+	return false
 }
 
 // replication makes a statement on a channel: verb is "STOP" or "START", what a thread or

@@ -30,7 +30,7 @@ func Refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }
 
-// number returns the server's number of an error, 0 for none.
+// code returns the server's number of an error, 0 for none.
 func code(err error) uint16 {
 	var answer *mysql.MySQLError
 	if errors.As(err, &answer) {
@@ -44,6 +44,7 @@ const (
 	errNoSuchThread   = 1094
 	errNoSuchDatabase = 1049
 	errNoSuchTable    = 1146
+	errNoLibrary      = 1126
 	errPluginExists   = 1125
 	errPluginHere     = 1968 // MariaDB's
 	errRestartFailed  = 3707 // after a clone, without a supervisor
@@ -61,20 +62,14 @@ func (s *Server) trouble(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("mysql server %s: %s: %w", s.name, what, err)
 }
 
-// hide takes secrets out of an error: a server quotes what it does not understand. The text
-// alone remains, but for the server's number.
-func hide(err error, secrets ...string) error {
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
-	for _, secret := range secrets {
-		if secret != "" && strings.Contains(text, secret) {
-			text = strings.ReplaceAll(text, secret, "***")
-		}
-	}
-	if text == err.Error() {
+// hide takes a secret out of what a server answered to a statement that had it: it quotes
+// what it does not understand.
+func hide(err error, secret string) error {
+	var answer *mysql.MySQLError
+	if secret == "" || !errors.As(err, &answer) || !strings.Contains(answer.Message, secret) {
 		return err
 	}
-	return &mysql.MySQLError{Number: code(err), Message: text}
+	clean := *answer
+	clean.Message = strings.ReplaceAll(answer.Message, secret, "***")
+	return &clean
 }

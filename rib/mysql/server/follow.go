@@ -55,7 +55,7 @@ func (s *Server) Follow(ctx context.Context, src Source, acker bool) error {
 	s.mu.Lock()
 	clear(s.news)
 	s.mu.Unlock()
-	return hide(err, src.Password)
+	return err
 }
 
 // closeFirst closes a server that is open. Sessions that wait for an acknowledgement must be
@@ -143,7 +143,7 @@ func (s *Server) point(ctx context.Context, x *session, name string, src Source)
 	}
 	q, args := x.d.change(name, src)
 	if _, err := x.ExecContext(ctx, q, args...); err != nil {
-		return err
+		return hide(err, src.Password)
 	}
 	for _, q := range x.d.loud {
 		if err := x.do(ctx, q); err != nil && code(err) == 0 {

@@ -67,10 +67,22 @@ func (s *Server) frozen(ctx context.Context, x *session, out *topology.Frozen) e
 	return nil
 }
 
-// main reads the state of the channel that counts; nil when there is none.
+// main reads the state of the channel that counts; nil when there is none. A receiver that is
+// being stopped counts as stopped: nothing that is started before it has ended finds it
+// running.
 func (x *session) main(ctx context.Context) (*channel, error) {
 	all, err := x.d.channels(ctx, x)
-	return main(all), err
+	c := chief(all)
+	if err != nil || c == nil || c.receiver == "No" || !x.d.slowStop {
+		return c, err
+	}
+	rows, err := x.rows(ctx, "SHOW PROCESSLIST")
+	for _, r := range rows {
+		if r["info"] == x.d.replication("STOP", c.name, "IO_THREAD") {
+			c.receiver, c.stopping = "No", true
+		}
+	}
+	return c, err
 }
 
 // StopReceiver stops receiving from the source. See Freeze for what must be so before.
@@ -84,26 +96,60 @@ func (s *Server) StopReceiver(ctx context.Context) error {
 	})
 }
 
-// stopReceiver stops it at once, also when the source is silent: a MariaDB that acknowledges
-// would first dial the source, to end its dump thread there, and waits for
-// rpl_semi_sync_slave_kill_conn_timeout. It does not while acknowledging is off, and
-// that setting takes effect for the thread only when it starts.
+// stopReceiver stops it within a fraction of a second, also when the source is silent.
 func (s *Server) stopReceiver(ctx context.Context, x *session, c *channel) error {
 	if c.receiver == "No" {
 		return nil
 	}
 	stop := x.d.replication("STOP", c.name, "IO_THREAD")
-	if x.d.flavour != gtid.MariaDB {
+	if !x.d.slowStop {
 		return x.do(ctx, stop)
 	}
-	replies, err := x.value(ctx, "SELECT @@GLOBAL.rpl_semi_sync_slave_enabled")
-	if err != nil || !on(replies) {
-		return first(err, x.do(ctx, stop))
-	}
-	if err := x.do(ctx, "SET GLOBAL rpl_semi_sync_slave_enabled=0", stop); err != nil {
+	short, cancel := context.WithTimeout(ctx, stopAtOnce)
+	defer cancel()
+	err := s.with(short, "stop the receiver", func(y *session) error { return y.do(short, stop) })
+	if err == nil || short.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	return x.do(ctx, "SET GLOBAL rpl_semi_sync_slave_enabled=1")
+	return awaitStop(ctx, x, c.name)
+}
+
+const (
+	stopAtOnce = 150 * time.Millisecond // a receiver takes when its source answers
+	stable     = 100 * time.Millisecond // that a receiver which is told to stop has queued nothing
+)
+
+// awaitStop waits until a receiver that was told to stop has received its last event. The
+// thread itself may live on for a second: a MariaDB that acknowledges dials its source when
+// it stops, to end its dump thread there, and a silent one does not answer within
+// rpl_semi_sync_slave_kill_conn_timeout, of which 1 s is the least. It looks whether it is
+// to stop before each event that it queues, and its status is not to be had while it
+// queues one. So what it has received is final when a status after the order to stop, and
+// all in the time of stable after it, say the same.
+func awaitStop(ctx context.Context, x *session, name string) error {
+	tick := time.NewTicker(2 * poll)
+	defer tick.Stop()
+	var mark string
+	var since time.Time
+	for {
+		c, err := x.main(ctx)
+		if err != nil {
+			return err
+		}
+		switch {
+		case c == nil || c.name != name || c.receiver == "No" && !c.stopping:
+			return nil
+		case c.stopping && c.marks == mark && time.Since(since) >= stable:
+			return nil
+		case !c.stopping || c.marks != mark:
+			mark, since = c.marks, time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // StartReceiver receives again, and applies: what Freeze stopped.

@@ -59,7 +59,7 @@ func (s *Server) look(ctx context.Context, x *session) (self topology.Self, vars
 		ReadOnly: closedFor(vars), Uptime: time.Duration(number(status["uptime"])) * time.Second,
 		Clients: int(number(status["threads_connected"])), SemiSync: semiSync(vars, status), Seen: time.Now(),
 	}
-	if c := main(channels); c != nil {
+	if c := chief(channels); c != nil {
 		self.Replica = &topology.Replica{
 			Source: c.source, Channels: len(channels), Receiving: c.receiver == "Yes", Receiver: c.receiver,
 			NoNews: s.noNews(c), ReceiveErr: c.recvErr, Applying: c.applying, ApplyErr: c.applyErr,

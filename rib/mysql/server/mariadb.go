@@ -19,15 +19,15 @@ var mariadbDialect = dialect{
 		}
 		return " " + literal(name), ""
 	},
-	restartLoses: true,
-	change:       mariadbChange,
-	closed:       []string{"SET GLOBAL read_only=1"},
-	half:         []string{"SET GLOBAL read_only=1"},
-	open:         []string{"SET GLOBAL read_only=0"},
-	quiet:        []string{"SET SESSION sql_log_off=1", "SET SESSION slow_query_log=0"},
-	loud:         []string{"SET SESSION sql_log_off=0", "SET SESSION slow_query_log=DEFAULT"},
-	netTimeout:   "slave_net_timeout",
-	hosts:        "SHOW SLAVE HOSTS",
+	restartLoses: true, slowStop: true,
+	change:     mariadbChange,
+	closed:     []string{"SET GLOBAL read_only=1"},
+	half:       []string{"SET GLOBAL read_only=1"},
+	open:       []string{"SET GLOBAL read_only=0"},
+	quiet:      []string{"SET SESSION sql_log_off=1", "SET SESSION slow_query_log=0"},
+	loud:       []string{"SET SESSION sql_log_off=0", "SET SESSION slow_query_log=DEFAULT"},
+	netTimeout: "slave_net_timeout",
+	hosts:      "SHOW SLAVE HOSTS",
 }
 
 func mariadbChannels(ctx context.Context, x *session) ([]channel, error) {
@@ -47,7 +47,7 @@ func mariadbChannels(ctx context.Context, x *session) ([]channel, error) {
 			receiver: r["slave_io_running"], recvErr: r["last_io_error"],
 			applying: on(r["slave_sql_running"]), applyErr: r["last_sql_error"],
 			lag: seconds(lag, known), delay: seconds(r["sql_delay"], true),
-			byGTID: r["using_gtid"] != "No", received: received,
+			byGTID: r["using_gtid"] != "No", filtered: filtered(r), received: received,
 			marks: strings.Join([]string{r["slave_received_heartbeats"], r["gtid_io_pos"], r["master_log_file"], r["read_master_log_pos"]}, " "),
 		})
 	}

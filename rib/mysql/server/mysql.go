@@ -54,7 +54,7 @@ func mysqlChannels(ctx context.Context, x *session) ([]channel, error) {
 			receiver: r["replica_io_running"], recvErr: r["last_io_error"],
 			applying: on(r["replica_sql_running"]), applyErr: r["last_sql_error"],
 			lag: seconds(lag, known), delay: seconds(r["sql_delay"], true),
-			byGTID: r["auto_position"] == "1", received: received,
+			byGTID: r["auto_position"] == "1", filtered: filtered(r), received: received,
 			marks: strings.Join([]string{count[name], r["retrieved_gtid_set"], r["source_log_file"], r["read_source_log_pos"]}, " "),
 		})
 	}
