@@ -15,11 +15,12 @@ func TestSchedulesCatch(t *testing.T) {
 		"obeying an epoch that is over":                       {anyEpoch: true},
 		"choosing without a look at positions":                {byName: true},
 		"counting a replica that has lost its relay log":      {neverShort: true},
+		"dropping a relay log that the source may lack":       {dropAny: true},
 		"an agent that forgets what it promised":              {forget: true},
 		"forgetting what the primary had when it was opened":  {noFloor: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(defaultSchedules) {
+			for seed := range schedules() {
 				if w := simulate(t, seed, bug); len(w.broken) > 0 {
 					t.Logf("seed %d: %s", seed, w.broken[0])
 					return

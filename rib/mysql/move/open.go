@@ -187,7 +187,16 @@ func (m *mover) followed(x *topology.Member, had gtid.Set) *follower {
 		f.ask = m.letter(x, lookFor, order.Order{Verb: order.Look})
 	}
 	f.look = m.letter(primary, lookFor, order.Order{Verb: order.Look})
-	f.order = m.letter(x, followFor, order.Order{Verb: order.Follow, Source: primary, Acker: x.Acker() && m.r.Policy.Durability == topology.Lossless})
+	// What the primary had when it was opened may be dropped from relay logs unapplied: the
+	// next move needs it all the same. Anything later is applied first, for its
+	// acknowledgement may be the only one.
+	need := floor(m.r.Last, m.r.Primary)
+	if mv := m.r.Move; mv != nil {
+		need = mv.Need
+	}
+	f.order = m.letter(x, followFor, order.Order{
+		Verb: order.Follow, Source: primary, Need: need, Acker: x.Acker() && m.r.Policy.Durability == topology.Lossless,
+	})
 	if x.Source != "" {
 		f.order = m.letter(x, followFor, order.Order{Verb: order.Thaw})
 	}

@@ -3,6 +3,8 @@ package move_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,10 +23,18 @@ const (
 // TestSchedules runs random schedules of faults against the real moves.
 func TestSchedules(t *testing.T) {
 	n := uint64(defaultSchedules)
+	if v := os.Getenv("SCHED"); v != "" {
+		n, _ = strconv.ParseUint(v, 10, 64)
+	}
 	if lab.Soak() {
 		n = 300_000
 	}
-	for seed := range n {
+	first := uint64(0)
+	if v := os.Getenv("SEED"); v != "" {
+		first, _ = strconv.ParseUint(v, 10, 64)
+		n = first + 1
+	}
+	for seed := first; seed < n; seed++ {
 		if w := simulate(t, seed, bugs{}); len(w.broken) > 0 {
 			t.Fatalf("seed %d: %s\n%s", seed, strings.Join(w.broken, "\n"), strings.Join(w.story, "\n"))
 		}
@@ -234,4 +244,12 @@ func (w *world) heal() {
 			}
 		})
 	}
+}
+
+func schedules() uint64 {
+	if v := os.Getenv("SCHED"); v != "" {
+		n, _ := strconv.ParseUint(v, 10, 64)
+		return n
+	}
+	return defaultSchedules
 }

@@ -262,10 +262,7 @@ func (a *agent) do(o order.Order) (order.Done, error) {
 	case order.Promote, order.Reopen:
 		return a.promote(o)
 	case order.Follow:
-		s.cut()
-		_ = a.voter.Thaw(o.Epoch)
-		s.replies = o.Acker
-		s.follow(w.servers[w.index(o.Source.Name)], now)
+		return a.follow(o)
 	case order.Close:
 		if !w.wait(o.Within, func() bool { return s.shut() || !s.alive() }) {
 			s.cut()
@@ -402,6 +399,39 @@ func (a *agent) level(o order.Order) (order.Done, error) {
 		return order.Done{}, errors.New("it did not get what it needs")
 	}
 	return a.positions(), nil
+}
+
+// follow applies what the source is not known to have before the relay log goes.
+func (a *agent) follow(o order.Order) (order.Done, error) {
+	w, s := a.w, a.s
+	s.cut()
+	has, err := gtid.Parse(w.flavour, o.Need)
+	if err != nil {
+		return order.Done{}, err
+	}
+	if s.source != nil {
+		s.startApplierIfStopped(time.Now())
+	}
+	s.stopReceiver()
+	if !w.bug.dropAny && !s.within(has) {
+		w.wait(5*time.Second, func() bool { return len(s.relay) == 0 || s.broken || a.stale(o) != nil })
+		if len(s.relay) > 0 {
+			return order.Done{}, errors.New("what it has received cannot be applied, and may be nowhere else")
+		}
+	}
+	if err := a.stale(o); err != nil {
+		return order.Done{}, err
+	}
+	_ = a.voter.Thaw(o.Epoch)
+	s.replies = o.Acker
+	s.follow(w.servers[w.index(o.Source.Name)], time.Now())
+	return order.Done{}, nil
+}
+
+// within reports whether a set has all that waits in the relay log.
+func (s *server) within(has gtid.Set) bool {
+	all, err := gtid.Parse(s.w.flavour, s.received())
+	return err == nil && (len(s.relay) == 0 || has.Contains(all))
 }
 
 func (a *agent) rescue(o order.Order) (order.Done, error) {

@@ -254,7 +254,7 @@ func (s *server) stopReceiver() { s.recv, s.next = false, -1 }
 func (s *server) follow(src *server, now time.Time) {
 	s.purge()
 	s.source, s.recv, s.appl, s.broken, s.refused = src, true, true, false, false
-	s.dialAt = now
+	s.dialAt = now.Add(s.w.some(200 * time.Millisecond))
 }
 
 // crash ends the process at once; what was synced stays.

@@ -20,16 +20,16 @@ import (
 
 // bugs break rules on purpose: the simulation must notice each.
 type bugs struct {
-	noLease     bool // open without waiting for the old primary's lease
-	oneTooFew   bool // freeze one replica less than is needed
-	early       bool // follow before what was received is applied
-	stopFirst   bool // freeze by stopping both threads, then starting the applier
-	anyEpoch    bool // carry out orders of an epoch that is over
-	byName      bool // choose without looking at positions
-	neverShort  bool // count a replica that has lost its relay log
-	forget      bool // an agent that is started again has forgotten its promises
-	noFloor     bool // forget what the primary had when it was opened
-	reopenAfter bool // go back to the old primary although Promote was sent
+	noLease    bool // open without waiting for the old primary's lease
+	oneTooFew  bool // freeze one replica less than is needed
+	early      bool // follow before what was received is applied
+	stopFirst  bool // freeze by stopping both threads, then starting the applier
+	anyEpoch   bool // carry out orders of an epoch that is over
+	byName     bool // choose without looking at positions
+	neverShort bool // count a replica that has lost its relay log
+	forget     bool // an agent that is started again has forgotten its promises
+	noFloor    bool // forget what the primary had when it was opened
+	dropAny    bool // follow although the source may lack what was received
 }
 
 // world is a topology with everything that happens to it, under virtual time.
@@ -218,6 +218,12 @@ func (w *world) covered(o *opening, a ack) {
 		w.lost.add(a.num)
 		return
 	}
+	for _, s := range w.servers {
+		w.say("%s: up %t, paused %t, executed %t, relay %t, short %t; %s / %s", s.name, s.up, s.paused, s.execd.has(a.num), s.got.has(a.num), w.agents[s.i].short, s.executed(), s.received())
+	}
+	if w.doc.Move != nil {
+		w.say("%s, %d acks: need %s of %+v, last %+v", w.flavour, w.policy.Acks, w.doc.Move.Need, w.doc.Move.Frozen, w.doc.Last)
+	}
 	w.broke("S1: write %d, acknowledged by db%d in epoch %d, is not on db%d, opened in epoch %d", a.num, a.server+1, a.epoch, o.server+1, o.epoch)
 }
 
@@ -242,7 +248,7 @@ func (w *world) wasOpened(s *server, r *topology.Record) {
 		}
 		w.strangers(s, r)
 		if w.doom && o.epoch > 1 && time.Since(w.began) < storm && w.rng.IntN(2) == 0 {
-			d := w.some(500 * time.Millisecond)
+			d := w.some(time.Duration(1+w.rng.IntN(5)) * 50 * time.Millisecond)
 			w.wg.Go(func() {
 				nap(w.ctx, d)
 				w.mu.Lock()
