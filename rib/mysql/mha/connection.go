@@ -67,7 +67,7 @@ func parseConnection(text string) (connection, error) {
 		}
 		return connection{path: path}, nil
 	}
-	host, rest := place, ""
+	var host, rest string
 	switch {
 	case strings.HasPrefix(place, "'") || strings.HasPrefix(place, `"`):
 		end := strings.Index(place[1:], place[:1])

@@ -103,11 +103,11 @@ func (i *Import) policyWords() (words []string) {
 		words = append(words, "--fence-command="+w)
 	}
 	for _, e := range p.Endpoints {
-		text := e.Kind
+		text := []string{e.Kind}
 		for _, key := range slices.Sorted(maps.Keys(e.Settings)) {
-			text += " " + key + "=" + e.Settings[key]
+			text = append(text, key+"="+e.Settings[key])
 		}
-		words = append(words, "--endpoint", text)
+		words = append(words, "--endpoint", strings.Join(text, " "))
 	}
 	return words
 }

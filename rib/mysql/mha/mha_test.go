@@ -136,7 +136,7 @@ secondary_check_script master_ip_failover_script master_ip_online_change_script 
 client_libdir use_gtid_auto_pos`
 
 func TestEveryParameterOfMHAIsKnown(t *testing.T) {
-	for _, name := range strings.Fields(mhaParameters) {
+	for name := range strings.FieldsSeq(mhaParameters) {
 		for _, value := range []string{"", "0", "1", "/a/script", "a b 'c"} {
 			i := config(fmt.Sprintf("[server1]\nhostname=db1\n[server2]\nhostname=db2\n%s=%s\n", name, value), "")
 			rows := find(i, "server2", name)
@@ -259,7 +259,7 @@ const (
 
 func TestEveryOptionOfTheUtilitiesIsKnown(t *testing.T) {
 	for program, options := range map[string]string{"mysqlfailover": bothOptions + " " + failoverOptions, "mysqlrpladmin": bothOptions + " " + adminOptions} {
-		for _, option := range strings.Fields(options) {
+		for option := range strings.FieldsSeq(options) {
 			known := 0
 			for _, words := range [][]string{{program, option}, {program, option, "5"}, {program, option + "=5"}} {
 				i := mha.CommandLine(words)

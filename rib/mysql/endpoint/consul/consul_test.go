@@ -348,7 +348,7 @@ func TestSettings(t *testing.T) {
 		settings map[string]string
 		want     string
 	}{
-		{map[string]string{"adress": "http://127.0.0.1:8500"}, "known are address, ca_file"},
+		{map[string]string{"addr": "http://127.0.0.1:8500"}, "known are address, ca_file"},
 		{map[string]string{"address": "127.0.0.1:8500"}, "must begin with http"},
 		{map[string]string{"prefix": "/"}, "prefix must not be empty"},
 		{map[string]string{"ca_file": "/nowhere/ca.pem"}, "/nowhere/ca.pem"},

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +74,7 @@ func (s *standIn) denied(r *http.Request) bool {
 func (s *standIn) get(w http.ResponseWriter, key string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	w.Header().Set("X-Consul-Index", fmt.Sprint(s.index))
+	w.Header().Set("X-Consul-Index", strconv.FormatUint(s.index, 10))
 	p := s.kv[key]
 	if p == nil {
 		w.WriteHeader(http.StatusNotFound)
@@ -141,7 +143,7 @@ func (s *standIn) do(op txnOp) error {
 		delete(s.svcs, op.Node.Node.Node)
 	case op.Service != nil && op.Service.Verb == api.ServiceSet:
 		if _, ok := s.nodes[op.Service.Node]; !ok {
-			return fmt.Errorf("missing node registration")
+			return errors.New("missing node registration")
 		}
 		s.svcs[op.Service.Node] = op.Service.Service
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -19,7 +20,7 @@ type voice interface {
 	tell() error                      // it is here, now
 	deadline(t time.Time)             // for owner
 	owner() (net.HardwareAddr, error) // the next to answer for it, other than this device
-	Close() error
+	io.Closer
 }
 
 func speak(ifi *net.Interface, addr netip.Addr) (voice, error) {

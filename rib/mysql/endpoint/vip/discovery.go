@@ -31,7 +31,7 @@ func newND(ifi *net.Interface, addr netip.Addr) (voice, error) {
 	// Receivers drop what may have come through a router: the hop limit must be 255.
 	err = errors.Join(p.SetICMPFilter(&only), p.SetMulticastHopLimit(255), p.SetMulticastInterface(ifi), p.SetMulticastLoopback(false), p.SetControlMessage(ipv6.FlagInterface, true))
 	if err != nil {
-		c.Close()
+		_ = c.Close() // the first error is told
 		return nil, fmt.Errorf("neighbour discovery on %s: %w", ifi.Name, err)
 	}
 	return &ndVoice{c, ifi, addr}, nil
