@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -43,6 +44,7 @@ func start(t *testing.T, flavour string, o router.Options) *bed {
 func serve(t *testing.T, o router.Options) (*router.Router, string) {
 	t.Helper()
 	o.Topology, o.Listen = "shop", "127.0.0.1:0"
+	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	r, err := router.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -147,6 +149,11 @@ func write(t *testing.T, n int, one func(ctx context.Context, writer int, id int
 	w := &writers{}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
+	t.Cleanup(func() {
+		if errs := w.stop(); t.Failed() && len(errs) > 0 {
+			t.Logf("%d errors, the first: %v", len(errs), errs[:min(8, len(errs))])
+		}
+	})
 	for i := range n {
 		w.wg.Go(func() {
 			for id := int64(i); ctx.Err() == nil; id += int64(n) {
@@ -154,6 +161,10 @@ func write(t *testing.T, n int, one func(ctx context.Context, writer int, id int
 					w.mu.Lock()
 					w.errs = append(w.errs, err)
 					w.mu.Unlock()
+					select { // a client would wait a little, too
+					case <-time.After(20 * time.Millisecond):
+					case <-ctx.Done():
+					}
 					continue
 				}
 				w.acked.Add(1)

@@ -27,8 +27,14 @@ const linger = 200 * time.Millisecond
 // conn is the connection of one client.
 type conn struct {
 	r      *Router
+	raw    net.Conn // the client's socket
 	client *wire.Side
 	born   time.Time
+
+	// of a kept session; all but session belong to the goroutine that serves the client
+	pumps sync.WaitGroup
+	last  *back // the newest server, or the one before
+	spare *back // has greeted, and nobody has logged in
 
 	mu   sync.Mutex
 	turn *sync.Cond // something below has changed
@@ -39,16 +45,19 @@ type conn struct {
 	// passing: the end of an answer is on its way to the client.
 	passing bool
 	rest    time.Time // since when it is between commands
+	session *session  // nil: bytes are passed
 }
 
 // back is a connection to a server.
 type back struct {
 	*wire.Side
 	member topology.Member
+	f      *wire.Follower // of a kept session: as it stands when the session is set up
+	done   chan struct{}  // closed when what passes its answers has ended
 }
 
 func newConn(r *Router, c net.Conn) *conn {
-	x := &conn{r: r, client: wire.NewSide(c), born: time.Now(), f: &wire.Follower{}}
+	x := &conn{r: r, raw: c, client: wire.NewSide(c), born: time.Now(), f: &wire.Follower{}}
 	x.turn = sync.NewCond(&x.mu)
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
@@ -58,16 +67,20 @@ func newConn(r *Router, c net.Conn) *conn {
 
 // refuse tells a client that has not been greeted why it is not served.
 func (c *conn) refuse(code uint16, text string) {
-	_ = c.client.Conn.SetWriteDeadline(time.Now().Add(linger))
+	_ = c.raw.SetWriteDeadline(time.Now().Add(linger))
 	_ = c.client.Send(0, wire.Error(code, text, false))
-	c.client.Conn.Close()
+	c.raw.Close()
 }
 
 // serve serves the client until it, the server, the view or ctx ends that.
 func (c *conn) serve(ctx context.Context) {
-	defer c.client.Conn.Close()
+	defer c.raw.Close()
 	defer context.AfterFunc(ctx, func() { c.end(cut, stopped) })()
-	b, err := c.connect(ctx)
+	if c.r.users != nil {
+		c.keep(ctx)
+		return
+	}
+	b, err := c.connect(ctx, c.greeted, c.attach)
 	if err != nil {
 		c.note(noPrimary)
 		if !errors.Is(err, errLeft) {
@@ -168,7 +181,7 @@ func (c *conn) down(b *back) {
 		corked := rests && c.parts()
 		if err = b.Forward(c.client, h); err == nil && (rests || b.R.Buffered() < 4) {
 			if corked {
-				cork(c.client.Conn, 1)
+				cork(c.raw, 1)
 			}
 			err = c.client.W.Flush()
 		}
@@ -177,7 +190,7 @@ func (c *conn) down(b *back) {
 			return
 		}
 		if c.passed(); corked {
-			cork(c.client.Conn, 0) // nothing to do when it was closed
+			cork(c.raw, 0) // nothing to do when it was closed
 		}
 	}
 }
@@ -228,7 +241,15 @@ func (c *conn) judge(now time.Time, ended bool) {
 	if c.back == nil || c.over {
 		return
 	}
-	if f, why := c.fate(now, c.passing, ended); f != stay {
+	switch f, why := c.fate(now, c.passing, ended); f {
+	case stay:
+	case leave:
+		c.leave()
+	default:
+		if c.session != nil && c.session.why() != "" {
+			c.r.o.Log.Info("session cannot be carried over", "topology", c.r.o.Topology, "user", c.session.login.User, "why", c.session.why())
+			why = c.session.why()
+		}
 		c.close(f, why)
 	}
 }
@@ -239,7 +260,8 @@ func (c *conn) fate(now time.Time, passing, ended bool) (fate, string) {
 	return judge(standing{
 		leads: v.leads(&c.back.member), opaque: c.f.Opaque(), loggedIn: c.f.LoggedIn(),
 		command: passing || !c.f.Idle(), trans: c.f.InTransaction(),
-		age: now.Sub(c.born), idle: now.Sub(c.rest), ended: ended && c.f.Worked(),
+		movable: c.session != nil && c.session.movable(),
+		age:     now.Sub(c.born), idle: now.Sub(c.rest), ended: ended && c.f.Worked(),
 	}, v.held, now.Sub(v.since), c.r.o.Drain)
 }
 
@@ -247,7 +269,7 @@ func (c *conn) fate(now time.Time, passing, ended bool) (fate, string) {
 func (c *conn) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.over && c.back != nil && !c.f.Opaque()
+	return !c.over && c.back != nil && !c.f.Opaque() && !(c.session != nil && c.atRest())
 }
 
 // note keeps the first reason.
@@ -286,12 +308,12 @@ func (c *conn) close(f fate, why string) {
 	if c.back != nil {
 		c.back.Conn.Close()
 	}
-	t, ok := c.client.Conn.(*net.TCPConn)
+	t, ok := c.raw.(*net.TCPConn)
 	if f == part && ok {
 		_ = t.CloseWrite()
 		_ = t.SetReadDeadline(time.Now().Add(linger))
 	} else {
-		c.client.Conn.Close()
+		c.raw.Close()
 	}
 	c.turn.Broadcast()
 }

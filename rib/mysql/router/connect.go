@@ -41,24 +41,27 @@ func dialer() *net.Dialer {
 	}
 }
 
+// opener opens a connection to a server.
+type opener func(ctx context.Context, m topology.Member) (*back, error)
+
 // connect waits for a server that greets, at most Hold. A server that refuses, is silent
 // or shuts down is one that may soon be replaced: what arrives then waits for another.
-func (c *conn) connect(ctx context.Context) (*back, error) {
+func (c *conn) connect(ctx context.Context, open opener, take func(*back) bool) (*back, error) {
 	start := time.Now()
 	deadline := start.Add(c.r.o.Hold)
 	trouble := errors.New("the topology has none at present")
 	for {
 		v := c.r.view.Load()
 		if len(v.servers) > 0 {
-			b, err := c.try(ctx, v, deadline)
-			if err == nil && c.attach(b) {
+			b, err := c.try(ctx, v, deadline, open)
+			if err == nil && take(b) {
 				c.r.o.Metrics.waited(c.r, time.Since(start))
 				return b, nil
 			}
 			if b != nil {
 				b.Conn.Close()
 			}
-			if errors.Is(err, errLeft) {
+			if final(err) {
 				return nil, err
 			}
 			if err != nil && !errors.Is(err, errNews) {
@@ -95,7 +98,7 @@ var errNews = errors.New("clients are led elsewhere meanwhile")
 
 // try connects to one of the servers and waits for its greeting, until deadline, or there
 // is another view, or the client has left.
-func (c *conn) try(ctx context.Context, v *view, deadline time.Time) (*back, error) {
+func (c *conn) try(ctx context.Context, v *view, deadline time.Time, open opener) (*back, error) {
 	m := v.servers[rand.IntN(len(v.servers))]
 	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errSilent)
 	defer cancel()
@@ -106,13 +109,13 @@ func (c *conn) try(ctx context.Context, v *view, deadline time.Time) (*back, err
 		defer close(watched)
 		c.watch(ctx, v, stop)
 	}()
-	b, err := c.greeted(ctx, m)
+	b, err := open(ctx, m)
 	stop(nil)
 	<-watched
 	if err == nil {
 		return b, nil
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(ctx); cause != nil && !final(err) && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return nil, err
@@ -149,7 +152,7 @@ func (c *conn) greeted(ctx context.Context, m topology.Member) (*back, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { nc.SetReadDeadline(time.Unix(1, 0)) })
-	b := &back{Side: wire.NewSide(nc), member: m}
+	b := &back{Side: wire.NewSide(nc), member: m, done: make(chan struct{})}
 	h, err := b.Head()
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -167,7 +170,7 @@ func (c *conn) greeted(ctx context.Context, m topology.Member) (*back, error) {
 // gone reports whether a client that waits has closed its connection. Nothing is taken
 // from the socket.
 func (c *conn) gone() bool {
-	t, ok := c.client.Conn.(syscall.Conn)
+	t, ok := c.raw.(syscall.Conn)
 	if !ok {
 		return false
 	}

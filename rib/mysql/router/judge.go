@@ -12,7 +12,7 @@ const (
 	noPrimary  = "no-primary"  // it waited for Hold in vain
 	stopped    = "stopped"     // the router ends
 	denied     = "denied"      // wrong user or password
-	immovable  = "not-movable" // its session could not be set up again elsewhere
+	notMovable = "not-movable" // its session could not be set up again elsewhere
 )
 
 // Times of draining.

@@ -32,6 +32,7 @@ type Follower struct {
 	stmt   uint32
 	left   int
 	status uint16
+	ok     bool // the last packet of the server was an OK packet that ended a result
 	// a packet of full length is continued by the next one of the same side
 	moreC, moreS bool
 	// statements with an open cursor, or with parts of their parameters at the server
@@ -73,6 +74,9 @@ func (f *Follower) Ended() bool { return f.at == ended }
 func (f *Follower) Worked() bool {
 	return f.cmd == ComQuery || f.cmd == ComExecute || f.cmd == ComBulkExecute
 }
+
+// OK reports whether the last packet of the server was an OK packet that ended a result.
+func (f *Follower) OK() bool { return f.ok }
 
 // Answers reports whether a packet of the server that comes now is the first one of an
 // answer, and to which command.
@@ -163,7 +167,7 @@ func (f *Follower) opens(stmt uint32) {
 // FromServer follows a packet of the server.
 func (f *Follower) FromServer(h Head) {
 	more := f.moreS
-	f.moreS = h.Len == MaxPayload
+	f.moreS, f.ok = h.Len == MaxPayload, false
 	if more || f.at == opaque {
 		return
 	}
@@ -194,10 +198,12 @@ func (f *Follower) FromServer(h Head) {
 		f.at = rows
 		if s, ok := f.endStatus(b); ok && s&StatusCursor != 0 {
 			f.finish(s, true) // the rows are fetched later
+			f.ok = false
 		}
 	case rows, fields:
 		if f.isEnd(h) {
 			f.finish(f.endStatus(b))
+			f.ok = f.caps&CapNoEOF != 0
 		}
 	case single:
 		f.finish(okStatus(b))
@@ -219,6 +225,7 @@ func (f *Follower) answer(h Head) {
 		f.finish(okStatus(b))
 	case b[0] == headEOF && h.Len < 9:
 		f.finish(f.endStatus(b))
+		f.ok = f.caps&CapNoEOF != 0
 	case b[0] == headLocal && f.cmd == ComQuery:
 		f.at = local
 	default:
@@ -297,7 +304,7 @@ func (f *Follower) finish(status uint16, known bool) {
 		f.at = opaque
 		return
 	}
-	f.status = status
+	f.status, f.ok = status, f.at != auth
 	switch {
 	case f.at == auth, f.cmd == ComReset:
 	case f.cmd == ComFetch && status&StatusLastRow != 0, f.cmd == ComStmtReset:
