@@ -162,7 +162,7 @@ func (m *mover) close(ctx context.Context) error {
 	end, known := over(m.r, mv.Frozen, m.answered, m.since)
 	how := "its lease is over: enough of those who keep it open have stopped"
 	if !known {
-		how, end = "", m.since.Add(m.r.Policy.Lease+topology.FenceBound)
+		how, end = "", m.begun.Add(m.r.Policy.Lease+topology.FenceBound)
 	}
 	wait := time.NewTimer(time.Until(end))
 	defer wait.Stop()

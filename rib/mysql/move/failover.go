@@ -121,7 +121,7 @@ func unsure(from string) string {
 // may reports whether a person or the policy has it that somebody is opened without proof.
 func (m *mover) may() bool {
 	p := m.r.Policy
-	return m.r.Move.Forced || p.Unprovable == topology.PromoteAfter && time.Since(m.since) >= p.PromoteAfter
+	return m.r.Move.Forced || p.Unprovable == topology.PromoteAfter && time.Since(m.begun) >= p.PromoteAfter
 }
 
 // wait waits for a while before the next round, and looks whether the old primary is back.
@@ -137,7 +137,10 @@ func (m *mover) wait(ctx context.Context, c Choice, why string) error {
 			return err
 		}
 	}
-	if from := m.r.Member(m.r.Move.From); from != nil && !m.r.Move.Drill {
+	if m.r.Move.Drill {
+		return fmt.Errorf("%w: a drill must not take risks: %s", errCalledOff, why)
+	}
+	if from := m.r.Member(m.r.Move.From); from != nil {
 		done, err := m.send(ctx, m.letter(from, lookFor, order.Order{Verb: order.Look}))
 		if err == nil && lives(done.Details) {
 			return fmt.Errorf("%w: %s is back, and nobody else can be opened: %s", errCalledOff, from.Name, why)

@@ -65,6 +65,10 @@ type Fact struct {
 	Errant  string
 	Delay   time.Duration // on purpose
 	Version string        // as the server says it
+	// Granted is the latest instant at which this controller, or one before it, can have
+	// granted it that it may stay open: when this one last did, or began. Zero: unknown,
+	// and taken for now. It is asked for when nothing is granted any more.
+	Granted time.Time
 }
 
 // Cause is why a failover is made, and how it may go about it.
@@ -83,10 +87,10 @@ const kaname = "kaname"
 
 // mover is a move under way, in one controller.
 type mover struct {
-	h Hands
-	r *topology.Record
-	// since is when this controller was the only one that could grant, and granted the old
-	// primary nothing any more.
+	h     Hands
+	r     *topology.Record
+	begun time.Time // in this controller
+	// since is when a controller can last have granted the old primary that it may stay open.
 	since    time.Time
 	answered map[string]time.Time // when a member's answer to Freeze came, on this clock
 	told     string               // why it waits, as last told
@@ -124,6 +128,7 @@ func Resume(ctx context.Context, h Hands, r *topology.Record) (*topology.Record,
 		return r.Clone(), nil
 	}
 	m := newMover(h, r)
+	m.granted()
 	m.log("another controller goes on, at step " + string(r.Move.Step))
 	switch r.Move.Step {
 	case topology.Promote, topology.Lead, topology.Follow, topology.Done:
@@ -138,7 +143,8 @@ func Resume(ctx context.Context, h Hands, r *topology.Record) (*topology.Record,
 }
 
 func newMover(h Hands, r *topology.Record) *mover {
-	return &mover{h: h, r: r.Clone(), since: time.Now(), answered: map[string]time.Time{}}
+	now := time.Now()
+	return &mover{h: h, r: r.Clone(), begun: now, since: now, answered: map[string]time.Time{}}
 }
 
 // begin saves the new epoch, before anybody is frozen.
@@ -158,7 +164,15 @@ func (m *mover) begin(ctx context.Context, c Cause) error {
 		return err
 	}
 	m.since = time.Now()
+	m.granted()
 	return nil
+}
+
+// granted finds out when a controller last granted the old primary anything.
+func (m *mover) granted() {
+	if at := m.h.Known(m.r.Move.From).Granted; !at.IsZero() && at.Before(m.since) {
+		m.since = at
+	}
 }
 
 // floor is what a primary is known to have had when it was opened: a GTID set, empty when

@@ -19,6 +19,7 @@ const (
 	promoteTry = 5 * time.Second
 	publishFor = 5 * time.Second
 	followFor  = 5 * time.Second
+	freezeLate = 3 * time.Second        // of those who were not frozen in time
 	soon       = 100 * time.Millisecond // between attempts
 )
 
@@ -181,7 +182,7 @@ func (m *mover) followed(x *topology.Member, had gtid.Set) *follower {
 			f.received = &z
 		}
 	}
-	f.ask = m.letter(x, followFor, order.Order{Verb: order.Freeze})
+	f.ask = m.letter(x, freezeLate, order.Order{Verb: order.Freeze})
 	if m.r.Move == nil || m.r.Move.From == x.Name {
 		// It need not stop receiving: in peace, or as a primary that was closed.
 		f.ask = m.letter(x, lookFor, order.Order{Verb: order.Look})

@@ -194,6 +194,7 @@ func (a *agent) beat(now time.Time) {
 	}
 	if c.grants(a.s.name, a.promise.Epoch) {
 		a.claim()
+		c.gave[a.s.name] = now
 		a.holder.Controller(a.promise.Epoch, w.clock())
 	}
 }

@@ -22,6 +22,8 @@ type controller struct {
 	facts  map[string]move.Fact
 	wishes []wish
 	mended map[string]time.Time
+	began  time.Time
+	gave   map[string]time.Time // when it last granted
 }
 
 type seen struct {
@@ -42,6 +44,7 @@ func (w *world) reign() *controller {
 	ctx, stop := context.WithCancel(w.ctx)
 	c := &controller{
 		w: w, stop: stop, done: make(chan struct{}), reads: map[int]seen{}, facts: map[string]move.Fact{}, mended: map[string]time.Time{},
+		began: time.Now(), gave: map[string]time.Time{},
 	}
 	c.h = &hands{w: w, c: c, step: func(_ string, effect func() error) error { return effect() }}
 	c.read()

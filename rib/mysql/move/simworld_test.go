@@ -344,6 +344,9 @@ func (h *hands) Known(member string) move.Fact {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	f := h.c.facts[member]
+	if f.Granted = h.c.gave[member]; f.Granted.Before(h.c.began) {
+		f.Granted = h.c.began
+	}
 	f.Self = []string{h.w.servers[h.w.index(member)].self()}
 	return f
 }

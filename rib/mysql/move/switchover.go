@@ -24,6 +24,7 @@ type Switch struct {
 const (
 	closeGrace  = 100 * time.Millisecond
 	withdrawFor = time.Second
+	closeTell   = 50 * time.Millisecond // for the others to hear of it, once all is ready
 )
 
 // Switchover moves the primary of r to a member on purpose and returns the record with which
@@ -138,7 +139,7 @@ func (m *mover) handOver(ctx context.Context, within time.Duration) error {
 	}
 	settled := make(chan struct{})
 	go func() { defer close(settled); wg.Wait() }()
-	t := time.NewTimer(grace)
+	t := time.NewTimer(closeTell)
 	defer t.Stop()
 	select {
 	case <-settled:
