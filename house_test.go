@@ -41,7 +41,8 @@ var rooms = map[string][]string{
 	"rib/ribtest":     {"rib", "plane", "plane/trust", "plane/planetest"},
 	"rib/*":           {"rib", "rib/office", "action", "fault", "host", "plane", "plane/trust"},
 	// what all drivers must do, against real servers; only their tests import it
-	"rib/zone/server/servertest": {"rib/zone", "lab"},
+	"rib/zone/server/servertest":      {"rib/zone", "lab"},
+	"rib/mysql/endpoint/endpointtest": {"rib/mysql", "lab"},
 	"door/api":                   {"action", "access", "fault", "plane", "plane/trust"},
 	"door/api/apitest":           {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
 	"door/cli":                   {"action", "fault", "door/api"},
@@ -56,7 +57,7 @@ var rooms = map[string][]string{
 }
 
 // testsMay is what only the tests of a room may import besides.
-var testsMay = []string{"lab", "rib/ribtest", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib", "rib/zone/server/servertest"}
+var testsMay = []string{"lab", "rib/ribtest", "plane/planetest", "plane", "plane/trust", "access", "host", "fault", "action", "door/api", "door/api/apitest", "rib", "rib/zone/server/servertest", "rib/mysql/endpoint/endpointtest"}
 
 type pkg struct {
 	ImportPath, Dir, Doc               string

@@ -103,6 +103,7 @@ type trial struct {
 const (
 	firstPause   = time.Second
 	longestPause = time.Minute
+	startPause   = 30 * time.Second // a server may take as long until it answers, or says that it cannot start
 )
 
 // mend puts small things right in peace, in a goroutine of its own, one at a time.
@@ -162,7 +163,11 @@ func (t *charge) due(v judge.Verdict) (judge.Repair, string, bool) {
 			continue
 		}
 		first, at = r, key
-		t.mended[key] = trial{tries: tried.tries + 1, next: now.Add(min(firstPause<<min(tried.tries, 8), longestPause))}
+		rest := min(firstPause<<min(tried.tries, 8), longestPause)
+		if r.Order.Verb == order.Start {
+			rest = max(rest, startPause)
+		}
+		t.mended[key] = trial{tries: tried.tries + 1, next: now.Add(rest)}
 	}
 	for key := range t.mended {
 		if !listed[key] && now.After(t.mended[key].next) {
