@@ -2,10 +2,10 @@ package site_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -70,18 +70,20 @@ func newBed(t *testing.T, flavour string, n int) *bed {
 	for _, s := range b.servers {
 		b.order(s.Name, order.Order{Verb: order.Prepare, Record: rec})
 	}
-	lab.Eventually(t, "the lease is held and the replicas are complete", func() bool {
-		if !b.site(0).Report().Lease.Held || b.site(0).Report().Self.Commit == nil {
-			return false
-		}
-		for _, s := range b.servers[1:] {
-			if raw, err := b.sites[s.Name].root.ReadFile("server.json"); err != nil || !strings.Contains(string(raw), `"complete"`) {
-				return false
-			}
-		}
-		return true
+	lab.Eventually(t, "the lease is held", func() bool {
+		r := b.site(0).Report()
+		return r.Lease.Held && r.Self.Commit != nil
 	})
+	b.complete()
 	return b
+}
+
+// complete waits until the replicas have all that they acknowledged before their start.
+func (b *bed) complete() {
+	b.t.Helper()
+	for i := range b.servers[1:] {
+		lab.Eventually(b.t, "a replica is complete", func() bool { return b.site(i + 1).Complete() })
+	}
 }
 
 func (b *bed) site(i int) *agent { return b.sites[b.servers[i].Name] }
@@ -113,6 +115,14 @@ func (b *bed) options(s *labmysql.Server, root *os.Root) (site.Options, *server.
 				return lease.Answer{}, ctx.Err()
 			}
 			return to.Vote(a), nil
+		},
+		Rescue: func(ctx context.Context, from topology.Member, have string) (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() { // ends when one of the two ends is closed
+				_, err := b.sites[from.Name].Tail(ctx, have, w)
+				_ = w.CloseWithError(err)
+			}()
+			return r, nil
 		},
 		Log: slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("site", s.Name),
 	}, own

@@ -111,17 +111,20 @@ type verb struct {
 }
 
 var verbs = map[order.Verb]verb{
-	order.Thaw:    {do: (*Site).thaw},
-	order.Drain:   {do: (*Site).drain, waits: true},
-	order.Level:   {do: (*Site).level, waits: true},
-	order.Promote: {do: (*Site).promote},
-	order.Follow:  {do: (*Site).follow},
-	order.Close:   {do: (*Site).close},
-	order.Reopen:  {do: (*Site).orderedOpen},
-	order.Start:   {do: (*Site).start},
-	order.Tune:    {do: (*Site).tune},
-	order.Leave:   {do: (*Site).leave},
-	order.Prepare: {do: (*Site).prepare},
+	order.Thaw:     {do: (*Site).thaw},
+	order.Drain:    {do: (*Site).drain, waits: true},
+	order.Level:    {do: (*Site).level, waits: true},
+	order.Promote:  {do: (*Site).promote},
+	order.Follow:   {do: (*Site).follow},
+	order.Close:    {do: (*Site).close},
+	order.Reopen:   {do: (*Site).orderedOpen},
+	order.Start:    {do: (*Site).start},
+	order.Tune:     {do: (*Site).tune},
+	order.Leave:    {do: (*Site).leave},
+	order.Prepare:  {do: (*Site).prepare},
+	order.Rescue:   {do: (*Site).rescue, waits: true},
+	order.SetAside: {do: (*Site).setAside},
+	order.Reclone:  {do: (*Site).reclone},
 }
 
 // belongs refuses an order of another topology, and returns the voter of this one.
@@ -206,7 +209,7 @@ func (s *Site) freeze(ctx context.Context, o order.Order) (order.Done, error) {
 	if err != nil {
 		return order.Done{}, err
 	}
-	frozen.Short = s.shortOf(within)
+	frozen.Short = s.shortOf()
 	frozen.Granted = granted + time.Since(promised)
 	s.lookAgain(ctx)
 	return order.Done{Frozen: &frozen, How: "receives no more"}, nil
@@ -296,7 +299,7 @@ func (s *Site) positions(ctx context.Context) (*topology.Frozen, error) {
 		return nil, err
 	}
 	return &topology.Frozen{
-		Executed: executed.String(), Received: received.String(), Applies: executed.Contains(received), Short: s.shortOf(ctx),
+		Executed: executed.String(), Received: received.String(), Applies: executed.Contains(received), Short: s.shortOf(),
 	}, nil
 }
 

@@ -37,6 +37,9 @@ func (s *Site) catchUp(ctx context.Context) {
 		if err := s.catch(ctx); err != nil {
 			s.o.Log.Debug("whether the replica has caught up since its start is not known", "error", err)
 		}
+		if err := s.learn(ctx); err != nil {
+			s.o.Log.Debug("where the binary logs are is not known", "error", err)
+		}
 	}
 }
 
@@ -85,7 +88,7 @@ func (s *Site) catch(ctx context.Context) error {
 }
 
 // shortOf says why the server may lack something that it has acknowledged; empty if not.
-func (s *Site) shortOf(context.Context) string {
+func (s *Site) shortOf() string {
 	p := s.process.State()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -48,6 +48,7 @@ type kept struct {
 	// Complete is the process that, as a replica, has had all that it ever acknowledged:
 	// see short.
 	Complete string `json:"complete,omitempty"`
+	Logs     logs   `json:"logs,omitzero"`
 }
 
 // isOpen notes that the server is open.
