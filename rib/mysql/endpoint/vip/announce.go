@@ -30,12 +30,22 @@ func speak(ifi *net.Interface, addr netip.Addr) (voice, error) {
 	return newND(ifi, addr)
 }
 
-// probe asks for the address, thrice, and returns who else answers within d; nil: nobody, or
-// d is 0.
+// mute reports whether a device has no neighbours that keep hardware addresses: the loopback
+// and tunnels.
+func mute(ifi *net.Interface) bool {
+	return ifi.Flags&net.FlagLoopback != 0 || ifi.Flags&net.FlagBroadcast == 0 || len(ifi.HardwareAddr) != 6
+}
+
+// longest bounds a probe: who holds addresses cannot give one up meanwhile.
+const longest = time.Second
+
+// probe asks for the address, thrice, and returns who else answers within d, at most longest;
+// nil: nobody, or d is 0.
 func probe(ctx context.Context, ifi *net.Interface, addr netip.Addr, d time.Duration) (net.HardwareAddr, error) {
-	if d <= 0 || ifi.Flags&net.FlagLoopback != 0 {
+	if d <= 0 || mute(ifi) {
 		return nil, nil
 	}
+	d = min(d, longest)
 	v, err := speak(ifi, addr)
 	if err != nil {
 		return nil, err
@@ -70,7 +80,7 @@ var pauses = []time.Duration{20 * time.Millisecond, 80 * time.Millisecond, 400 *
 
 // announce tells the network once and goes on doing so for a while.
 func (h *Holder) announce(a Assignment, ifi *net.Interface) error {
-	if ifi.Flags&net.FlagLoopback != 0 {
+	if mute(ifi) {
 		return nil
 	}
 	v, err := speak(ifi, a.Address.Addr())

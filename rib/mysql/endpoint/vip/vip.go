@@ -8,10 +8,14 @@
 // An address cannot be taken from a host that does not answer. Publish goes on without
 // such a host and only warns, for the mover publishes a primary only after the old one is
 // closed for certain or can acknowledge nothing any more: whoever still reaches the old
-// host there finds no server that takes writes. The agent should Drop the address whenever
-// it closes its server by itself. Whether the network still hears the old host is found
+// host there finds no server that takes writes. The agent should have its Holder drop the
+// address whenever it closes its server by itself. Whether the network still hears the old host is found
 // out by asking for the address before taking it; see the setting "force". When the old host
 // comes back, publish again: that removes the address there.
+//
+// Connections to the old host are not reset when the address goes: the next packet of such a
+// client reaches the new host, whose kernel resets it; a client that only waits for an
+// answer waits for its own time limit.
 //
 // The servers must listen on the address when it comes: bind_address must be a wildcard.
 package vip
@@ -69,7 +73,7 @@ type driver struct {
 //	         it is added as /32 (/128), which leaves the host's routes as they are.
 //	device   the network device; empty: the one in whose network the address is
 //	probe    how long to listen for another owner before the address is taken; 100ms.
-//	         0 asks nobody
+//	         0 asks nobody, 1s is the most
 //	wait     how long a host may take to answer before the address is published without
 //	         it; 500ms
 //	force    yes: take the address although another machine answers for it, or a host did
@@ -108,8 +112,8 @@ func New(o endpoint.Options, remote Remote) (endpoint.Driver, error) {
 	if !d.assignment.Address.IsValid() {
 		return nil, fmt.Errorf("endpoint vip of %s: no setting address; give the virtual address", o.Topology)
 	}
-	if d.wait <= 0 || d.assignment.Probe < 0 || d.assignment.Probe > 10*time.Second {
-		return nil, fmt.Errorf("endpoint vip of %s: wait must be more than 0, probe from 0 to 10s", o.Topology)
+	if d.wait <= 0 || d.assignment.Probe < 0 || d.assignment.Probe > longest {
+		return nil, fmt.Errorf("endpoint vip of %s: wait must be more than 0, probe from 0 to 1s", o.Topology)
 	}
 	return d, nil
 }

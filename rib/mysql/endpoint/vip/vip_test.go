@@ -42,9 +42,10 @@ func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 				t.Fatalf("before all %s answers", who)
 			}
 			epoch := uint64(0)
-			var worst time.Duration
+			var worst, gap time.Duration
 			for round := range 6 {
 				epoch++
+				began := time.Now()
 				if err := d.Publish(t.Context(), target(epoch, round%2)); err != nil {
 					t.Fatal(err)
 				}
@@ -54,7 +55,7 @@ func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 				for who != name(round%2) {
 					who, at = next()
 				}
-				worst = max(worst, at.Sub(published))
+				worst, gap = max(worst, at.Sub(published)), max(gap, at.Sub(began))
 				if got, want := b.neighbour(b.client, addr), b.mac(b.Hosts[round%2]); got != want {
 					t.Errorf("round %d: the client's table has %s, want %s", round, got, want)
 				}
@@ -62,9 +63,10 @@ func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 					t.Errorf("round %d: the old host has the address still", round)
 				}
 			}
-			t.Logf("worst time from Publish's return to the first connection that the new host answered: %v", worst)
-			if worst > 200*time.Millisecond {
-				t.Errorf("the new host was reached %v after Publish, want at most 200 ms", worst)
+			t.Logf("worst times until the new host answered the first connection: %v after Publish began, %v after it returned", gap, worst)
+			// Without announcements the client's table keeps the old host for half a minute.
+			if worst > 2*time.Second {
+				t.Errorf("the new host was reached %v after Publish", worst)
 			}
 		})
 	}
@@ -145,7 +147,7 @@ func TestASilentHostKeepsNobodyWaiting(t *testing.T) {
 	if err := b.driver(settings).Publish(t.Context(), target(2, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 600*time.Millisecond {
+	if took := time.Since(began); took > 3*time.Second { // 200 ms, and what a busy machine adds
 		t.Errorf("publishing without the silent host took %v", took)
 	}
 	b.reaches(addr.String(), "db2")
@@ -247,6 +249,20 @@ func TestWhatCannotBeDoneIsExplained(t *testing.T) {
 	wantKind(t, ask(vip.Assignment{Address: netip.MustParsePrefix("192.0.2.1/32")}), fault.KindNotFound)
 	wantKind(t, ask(vip.Assignment{Address: netip.MustParsePrefix("10.7.0.9/32"), Device: "eth7"}), fault.KindNotFound)
 
+	// A device that is down: the address is there, but nobody hears of it.
+	run(t, b.Hosts[0], "ip link add idle type veth peer name idler")
+	wantKind(t, ask(vip.Assignment{Address: netip.MustParsePrefix("10.9.0.9/32"), Device: "idle", Probe: 30 * time.Millisecond}), fault.KindInternal)
+
+	// An address on two devices goes from both, and a device without neighbours is silent.
+	run(t, b.Hosts[0], "ip addr add 10.7.0.9/32 dev lo")
+	run(t, b.Hosts[0], "ip addr add 10.7.0.9/32 dev eth0")
+	if _, err := b.VIP(t.Context(), member(0), false, vip.Assignment{Address: netip.MustParsePrefix("10.7.0.9/32")}); err != nil || b.has(b.Hosts[0], netip.MustParseAddr("10.7.0.9")) {
+		t.Errorf("dropped from two devices: %v", err)
+	}
+	if err := ask(vip.Assignment{Address: netip.MustParsePrefix("10.7.0.10/32"), Device: "lo", Probe: time.Second}); err != nil {
+		t.Error(err)
+	}
+
 	// An agent without the capabilities.
 	lab.Need(t, "setpriv")
 	b.agents[0] = b.agentOn(b.Hosts[0], "setpriv", "--bounding-set", "-net_admin,-net_raw")
@@ -296,6 +312,7 @@ func TestSettings(t *testing.T) {
 		{map[string]string{"address": "192.0.2.10", "force": "maybe"}, "neither yes nor no"},
 		{map[string]string{"address": "192.0.2.10", "wait": "0"}, "wait must be"},
 		{map[string]string{"address": "192.0.2.10", "probe": "1"}, "probe"},
+		{map[string]string{"address": "192.0.2.10", "probe": "2s"}, "probe from 0 to 1s"},
 	} {
 		d, err := vip.New(endpoint.Options{Topology: "shop", Settings: c.settings}, nil)
 		if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
