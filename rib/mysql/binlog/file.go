@@ -39,7 +39,7 @@ func open(name string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binary log: %w", err)
 	}
-	l := &file{name: name, f: f, r: bufio.NewReaderSize(f, 256<<10)}
+	l := &file{name: name, f: f, r: bufio.NewReaderSize(f, 32<<10)}
 	if err := l.head(); err != nil {
 		_ = f.Close()
 		return nil, err

@@ -139,12 +139,12 @@ func (l Logs) start(from func(gtid.Set) (bool, gtid.Set)) ([]string, error) {
 	}
 	var missing gtid.Set
 	for i := len(names) - 1; i >= 0; i-- {
-		before, err := l.before(names[i])
-		if errors.Is(err, errTorn) && i == len(names)-1 {
-			continue // it was just begun
-		}
-		if err != nil {
+		before, told, err := l.before(names[i])
+		if err != nil && (!errors.Is(err, errTorn) || i < len(names)-1) {
 			return nil, err
+		}
+		if !told {
+			continue // it was just begun: the one before it tells
 		}
 		var ok bool
 		if ok, missing = from(before); ok {
@@ -157,32 +157,31 @@ func (l Logs) start(from func(gtid.Set) (bool, gtid.Set)) ([]string, error) {
 	return names, nil
 }
 
-// before returns what was committed before a log began.
-func (l Logs) before(name string) (gtid.Set, error) {
+// before returns what was committed before a log began, if the log tells.
+func (l Logs) before(name string) (set gtid.Set, told bool, err error) {
 	f, err := open(name)
 	if err != nil {
-		return gtid.Set{}, err
+		return set, false, err
 	}
 	defer f.close()
 	for {
 		e, err := f.next(false)
 		if errors.Is(err, io.EOF) {
-			return gtid.Set{}, nil
+			return set, false, nil
 		}
 		if err != nil {
-			return gtid.Set{}, err
+			return set, false, err
 		}
 		switch {
 		case e.Type == typePrevious || e.Type == typeGTIDList:
-			set, err := before(e)
-			if err != nil {
-				return set, f.bad("%w", err)
+			if set, err = before(e); err != nil {
+				return set, false, f.bad("%w", err)
 			}
-			return set, nil
+			return set, true, nil
 		case e.isGTID():
-			return gtid.Set{}, nil
+			return set, false, nil
 		case e.Type == typeEncryption:
-			return gtid.Set{}, f.bad("it is encrypted (encrypt_binlog); let its server send it, or start the server")
+			return set, false, f.bad("it is encrypted (encrypt_binlog); let its server send it, or start the server")
 		}
 	}
 }

@@ -50,6 +50,14 @@ func originOf(e Event) (o origin, err error) {
 	return o, nil
 }
 
+// next returns the statement that gives the next transaction of a session this GTID.
+func (o origin) next() string {
+	if o.flavour == gtid.MariaDB {
+		return fmt.Sprintf("SET @@session.gtid_domain_id=%d, @@session.server_id=%d, @@session.gtid_seq_no=%d", o.domain, o.server, o.seq)
+	}
+	return "SET @@session.gtid_next='" + o.gtid + "'"
+}
+
 // plainOrigin reads MySQL's GTID event. What comes after the number is optional, from the end.
 func plainOrigin(c *cursor) origin {
 	c.u8()

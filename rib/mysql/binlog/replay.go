@@ -19,6 +19,8 @@ type replay struct {
 	most  int               // bytes that a statement may have
 	seen  func(Event) error // of rows and table maps, before their statement; may be nil
 
+	origin     origin   // of the transaction in progress
+	staged     *staged  // its table, when it makes one
 	maps, rows [][]byte // of the statement in progress
 	size       int
 }
@@ -38,7 +40,7 @@ func (r *replay) transaction(t Transaction) error {
 	if t.Kind == Prepared {
 		return errors.New("it is a step of a distributed transaction (XA), which has no outcome of its own; decide it by hand")
 	}
-	r.maps, r.rows, r.size = nil, nil, 0
+	r.maps, r.rows, r.size, r.staged = nil, nil, 0, nil
 	for e, err := range t.Events() {
 		if err == nil {
 			err = r.event(t, e)
@@ -56,14 +58,21 @@ func (r *replay) transaction(t Transaction) error {
 func (r *replay) event(t Transaction, e Event) error {
 	switch {
 	case e.isGTID():
+		if t.Kind == Rows {
+			if err := r.describe(t.format); err != nil {
+				return err
+			}
+		}
 		return r.begin(e)
 	case e.Type == typeTableMap:
+		if r.staged != nil && r.staged.table == "" {
+			if err := r.fill(e); err != nil {
+				return err
+			}
+		}
 		r.maps = append(r.maps, e.Raw)
 		return r.look(e)
 	case e.isRows():
-		if err := r.want("format", "BINLOG "+encoded(t.format)); err != nil {
-			return err
-		}
 		if err := r.look(e); err != nil {
 			return err
 		}
@@ -71,13 +80,32 @@ func (r *replay) event(t Transaction, e Event) error {
 	case e.Type == typeQuery:
 		return r.query(e)
 	case e.Type == typeXID:
-		return r.emit("COMMIT")
+		return r.commit("COMMIT")
 	case e.Type == typeIntVar, e.Type == typeRand, e.Type == typeUserVar:
 		return r.context(e)
 	case e.Type == typeBeginLoad, e.Type == typeExecuteLoad:
 		return errors.New("it is LOAD DATA logged as a statement, whose file is elsewhere; replicate with binlog_format=ROW")
 	}
 	return nil
+}
+
+// describe emits the format of the rows that follow. For MySQL the statement is one that a
+// GTID which has been used up does not allow.
+func (r *replay) describe(format []byte) error {
+	text := "BINLOG " + encoded(format)
+	if r.gtids && r.flavour == gtid.MySQL && r.known["format"] != text {
+		if err := r.emit("SET @@session.gtid_next='AUTOMATIC'"); err != nil {
+			return err
+		}
+	}
+	return r.want("format", text)
+}
+
+func (r *replay) commit(w string) error {
+	if r.staged != nil {
+		return r.finish()
+	}
+	return r.emit(w)
 }
 
 func (r *replay) look(e Event) error {
@@ -93,13 +121,12 @@ func (r *replay) begin(e Event) error {
 	if err != nil {
 		return err
 	}
-	if r.gtids && o.flavour == gtid.MariaDB {
-		err = r.emit(fmt.Sprintf("SET @@session.gtid_domain_id=%d, @@session.server_id=%d, @@session.gtid_seq_no=%d", o.domain, o.server, o.seq))
-	} else if r.gtids {
+	r.origin = o
+	if r.gtids && o.flavour == gtid.MySQL && o.commit > 0 {
 		err = r.emit(fmt.Sprintf("SET @@session.original_commit_timestamp=%d", o.commit))
-		if err == nil {
-			err = r.emit(fmt.Sprintf("SET @@session.gtid_next='%s'", o.gtid))
-		}
+	}
+	if r.gtids && err == nil {
+		err = r.emit(o.next())
 	}
 	if err != nil || o.flavour != gtid.MariaDB || o.flags&standalone != 0 {
 		return err
@@ -114,7 +141,7 @@ func (r *replay) query(e Event) error {
 	}
 	for _, w := range []string{"COMMIT", "ROLLBACK"} {
 		if word(q.text, w) {
-			return r.emit(w)
+			return r.commit(w)
 		}
 	}
 	if err := r.prepare(e, q); err != nil {
@@ -122,6 +149,10 @@ func (r *replay) query(e Event) error {
 	}
 	if len(q.text) >= r.most {
 		return r.tooLarge(len(q.text))
+	}
+	if r.gtids && r.origin.flags&standalone == 0 && creates(r.flavour, q.text) {
+		r.staged = &staged{create: string(q.text), origin: r.origin}
+		return nil
 	}
 	return r.emit(string(q.text))
 }

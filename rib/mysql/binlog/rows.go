@@ -9,7 +9,8 @@ import (
 // table is what a table map says.
 type table struct {
 	id      uint64
-	name    string // quoted
+	schema  string // quoted
+	name    string // quoted, with the schema
 	columns []column
 }
 
@@ -20,9 +21,9 @@ func tableOf(e Event) (table, bool) {
 	c.u16()
 	schema := c.take(uint64(c.u8()))
 	c.u8()
-	t.name = name(oneLine(schema))
+	t.schema = name(string(schema))
 	relation := c.take(uint64(c.u8()))
-	t.name += "." + name(oneLine(relation))
+	t.name = t.schema + "." + name(string(relation))
 	c.u8()
 	kinds := c.take(c.packed())
 	meta := &cursor{b: c.take(c.packed())}
@@ -89,15 +90,15 @@ func (t table) describe(e Event, line func(string) error) error {
 		verb, after = "UPDATE", c.take((width+7)/8)
 	}
 	if e.Type == typePartial {
-		return line("UPDATE " + t.name + ", parts of JSON documents")
+		return line("UPDATE " + oneLine([]byte(t.name)) + ", parts of JSON documents")
 	}
 	for len(c.b) > 0 && !c.bad {
-		text := verb + " " + t.name + " (" + t.row(c, before) + ")"
+		text := verb + " " + oneLine([]byte(t.name)) + " (" + t.row(c, before) + ")"
 		if verb == "UPDATE" {
 			text += " TO (" + t.row(c, after) + ")"
 		}
 		if c.bad {
-			text = "a row of " + t.name + " that cannot be shown"
+			text = "a row of " + oneLine([]byte(t.name)) + " that cannot be shown"
 		}
 		if err := line(text); err != nil {
 			return err

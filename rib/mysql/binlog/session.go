@@ -156,7 +156,12 @@ func (s *session) prepare(e Event, q query) error {
 }
 
 // quote writes text as a string constant that means the same under each sql_mode.
-func quote(text string) string { return fmt.Sprintf("0x%x", text) }
+func quote(text string) string {
+	if strings.ContainsAny(text, `'\`) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Sprintf("0x%x", text)
+	}
+	return "'" + text + "'"
+}
 
 // name quotes a name.
 func name(n string) string { return "`" + strings.ReplaceAll(n, "`", "``") + "`" }
