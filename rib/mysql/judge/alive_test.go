@@ -65,6 +65,8 @@ func TestPrimaryThatLives(t *testing.T) {
 		{name: "read only, so that its agent cannot write", change: all(self("db1", func(s *topology.Self) { s.ReadOnly = true }), commit(topology.Commit{Failing: time.Hour, Trouble: "--read-only"})), state: ReadOnly},
 		{name: "fenced itself", change: fencedBecause("lease over"), state: Fenced, says: "its agent closed it: lease over"},
 		{name: "fenced itself, cut off from its replicas", change: all(fencedBecause("lease over"), both), state: Fenced, act: true, quiet: true},
+		{name: "fenced once, and holds its lease again", change: all(fencedBecause("lease over"), func(v *View) { v.Members["db1"].Report.Lease.Held = true }), state: ReadOnly},
+		{name: "two take writes while the primary moves", change: all(self("db2", func(s *topology.Self) { s.ReadOnly = false }), func(v *View) { v.Record.Move = &topology.Move{} }), state: Fine},
 		{name: "a replica takes writes", change: self("db2", func(s *topology.Self) { s.ReadOnly = false }), state: Split, says: "db2: takes writes"},
 		{name: "the primary was moved by hand", change: all(self("db1", func(s *topology.Self) { s.ReadOnly = true }), func(v *View) { v.Members["db1"].Report.Lease.Held = false },
 			self("db2", func(s *topology.Self) { s.ReadOnly = false })), state: Split, says: "though it takes no writes"},

@@ -186,6 +186,15 @@ func TestPrimary(t *testing.T) {
 		{name: "host gone, a witness speaks late", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), mute("db3", 1200*ms)), state: Unknown},
 		{name: "host gone, while we were late ourselves", change: all(mute("db1", 1700*ms), parted("db2", "db1", 1600*ms), parted("db3", "db1", 1600*ms), func(v *View) { v.Late = time.Second }), state: Fine},
 
+		{
+			name:   "host gone, replicas sure, while we were late ourselves",
+			change: all(mute("db1", 1700*ms), parted("db2", "db1", time.Minute), parted("db3", "db1", time.Minute), func(v *View) { v.Late = time.Second }), state: Fine,
+		},
+		{name: "an ended process that answers is another one", change: all(exited, self("db1", func(s *topology.Self) { s.Answers = true })), state: Fine},
+		{
+			name:   "we do not reach server nor agent, replicas do not reach the agent",
+			change: all(mute("db1", time.Minute), probe(false, time.Minute), agentless("db2", "db1", time.Minute), agentless("db3", "db1", time.Minute)), state: Unreachable,
+		},
 		{name: "we alone are cut off from the primary", change: mute("db1", time.Minute), state: Unreachable, says: "db2: db1 answers it; last event or heartbeat 0.3 s ago"},
 		{name: "we are, and one replica is", change: all(mute("db1", time.Minute), parted("db2", "db1", time.Minute)), state: Unreachable},
 		{name: "we are, and replicas' agents, but events flow", change: all(mute("db1", time.Minute), probe(false, time.Minute), blind("db2", "db1", time.Minute), blind("db3", "db1", time.Minute)), state: Unreachable},
