@@ -17,6 +17,8 @@ type Target struct {
 	Epoch    uint64            `json:"epoch"`
 	Primary  *topology.Member  `json:"primary"`            // nil: nowhere; clients wait or are refused
 	Replicas []topology.Member `json:"replicas,omitempty"` // that are fit for reads
+	// Kind is that of the move this belongs to; empty: of none. Hook scripts are told.
+	Kind topology.Kind `json:"kind,omitempty"`
 }
 
 // Driver is one endpoint of one topology. Its methods can be called again with the same
