@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/rib/mysql/gtid"
@@ -25,10 +27,21 @@ func (s *Server) Fence(ctx context.Context) error {
 	return s.trouble(ctx, "fence", f.do(ctx))
 }
 
+// fence is one that is under way.
+//
+// Commits wait in groups, and one session of each waits for the acknowledgement of them all.
+// Killed, a MariaDB's stops waiting, and the others, whose clients still listen, are told
+// that their commits have succeeded. So it is killed last, when everybody else is, and
+// nobody can join: the server waits to be closed and lets no new statement write. A MySQL's
+// goes on waiting although it is killed, and the server does not close before; so when all
+// are killed, waiting is switched off, with nobody left to hear of it.
 type fence struct {
 	*pair
 
-	s        *Server
+	s *Server
+	// bar is the newest connection when the server began to wait to be closed: later
+	// ones have written nothing. 0: it does not wait yet.
+	bar      int64
 	released *words // waiting for acknowledgements was switched off
 }
 
@@ -36,43 +49,69 @@ func (f *fence) do(ctx context.Context) error {
 	if err := f.cut.do(ctx, f.cut.d.cut...); err != nil {
 		return err
 	}
-	err := f.s.until(ctx, f.pair, func(ctx context.Context, since time.Duration) error {
-		if err := f.cutAll(ctx); err != nil {
-			return err
-		}
-		if f.cut.d.flavour == gtid.MySQL && f.released == nil && since > 5*poll {
-			return f.release(ctx)
-		}
-		return nil
-	})
+	err := f.s.until(ctx, f.pair, f.round)
 	if f.released != nil {
-		back := f.cut.do(ctx, fmt.Sprintf("SET GLOBAL rpl_semi_sync_%s_enabled=1", f.released.source))
-		err = first(err, back)
+		err = first(err, f.cut.do(ctx, fmt.Sprintf("SET GLOBAL rpl_semi_sync_%s_enabled=1", f.released.source)))
 	}
 	if err != nil {
 		return err
 	}
 	// Who may write to a read-only server is cut once more.
-	return f.cutAll(ctx)
+	_, err = f.cutWho(ctx, func(thread) bool { return true })
+	return err
 }
 
-// release lets commits end that wait for acknowledgements: a MySQL that has cut their
-// clients goes on waiting, and does not close before. It does so only when every client
-// is cut, for one that still listens would be told that its commit has succeeded; and no
-// new one can begin to write, because the server waits to be closed.
-func (f *fence) release(ctx context.Context) error {
-	status, err := f.cut.status(ctx)
-	if err != nil || number(status["rpl_semi_sync_source_wait_sessions"]) == 0 {
-		return err
-	}
-	all, err := f.cut.threads(ctx, f.ids...)
+// round cuts who is there, and at last those who wait for acknowledgements.
+func (f *fence) round(ctx context.Context, _ time.Duration) error {
+	all, err := f.cutWho(ctx, func(t thread) bool { return !t.waits })
 	if err != nil {
 		return err
 	}
+	if f.bar == 0 {
+		return f.barred(ctx, all)
+	}
 	for _, t := range all {
-		if t.command != "Killed" && !t.idle {
-			return nil // in the next round
+		if !t.waits && !t.killed && number(t.id) <= f.bar {
+			return nil // killed just now: it may not know yet
 		}
+	}
+	if f.cut.d.flavour == gtid.MariaDB {
+		return f.cut.kill(ctx, waiting(all))
+	}
+	return f.release(ctx, waiting(all))
+}
+
+// barred sees whether the server waits to be closed.
+func (f *fence) barred(ctx context.Context, all []thread) error {
+	ours, err := f.cut.threads(ctx, f.ids[0])
+	if err != nil {
+		return err
+	}
+	for _, t := range ours {
+		if t.id != f.ids[1] || !strings.Contains(t.state, " lock") {
+			continue
+		}
+		for _, o := range append(all, ours...) {
+			f.bar = max(f.bar, number(o.id))
+		}
+	}
+	return nil
+}
+
+func waiting(all []thread) []thread {
+	return slices.DeleteFunc(slices.Clone(all), func(t thread) bool { return !t.waits })
+}
+
+// release cuts the clients of a MySQL that wait for acknowledgements, and in the next round
+// ends the waiting.
+func (f *fence) release(ctx context.Context, all []thread) error {
+	live := slices.DeleteFunc(all, func(t thread) bool { return t.killed })
+	if len(live) > 0 || f.released != nil {
+		return f.cut.kill(ctx, live)
+	}
+	status, err := f.cut.status(ctx)
+	if err != nil || number(status["rpl_semi_sync_source_wait_sessions"]) == 0 {
+		return err
 	}
 	w, err := f.cut.words(ctx)
 	if err != nil || w == nil {

@@ -165,6 +165,11 @@ func (s *Server) StartReceiver(ctx context.Context) error {
 		if err := s.keepsRelayLog(ctx, x, c); err != nil {
 			return err
 		}
+		if c.stopping { // started now it would be found running, and end all the same
+			if err := x.do(ctx, x.d.replication("STOP", c.name, "IO_THREAD")); err != nil {
+				return err
+			}
+		}
 		what := "IO_THREAD"
 		if !c.applying {
 			what = ""

@@ -54,14 +54,15 @@ func mariadbChannels(ctx context.Context, x *session) ([]channel, error) {
 	return out, nil
 }
 
-// mariadbExecuted joins both positions: gtid_slave_pos lacks what the server wrote as a
-// primary, gtid_binlog_pos what it had when it was seeded.
+// mariadbExecuted is what was replicated, and what the server wrote itself. What is in
+// gtid_binlog_pos but came from another server is not committed yet, or is in
+// gtid_slave_pos too.
 func mariadbExecuted(ctx context.Context, x *session) (gtid.Set, error) {
-	var slave, binlog string
-	if err := x.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_pos").Scan(&slave, &binlog); err != nil {
+	v, err := x.value(ctx, "SELECT @@GLOBAL.gtid_current_pos")
+	if err != nil {
 		return gtid.Set{}, err
 	}
-	return x.set(slave, binlog)
+	return x.set(v)
 }
 
 // mariadbPurged is where the oldest binary log begins.

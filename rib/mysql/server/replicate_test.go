@@ -29,7 +29,7 @@ func testFreezeSilent(t *testing.T, f *pair) {
 	_, err := f.r.Look(ctx)
 	ok(t, err)
 	f.p.lab.Stop()
-	t.Cleanup(f.p.lab.Cont)
+	defer f.p.lab.Cont()
 	lab.Eventually(t, "its silence is seen", func() bool {
 		self, err := f.r.Look(ctx)
 		return err == nil && self.Replica.NoNews > 1200*time.Millisecond
@@ -153,12 +153,12 @@ func testChannels(t *testing.T, f *pair) {
 	ctx := within(t, 20*time.Second)
 	if f.maria() {
 		f.r.lab.Exec(t, "CHANGE MASTER 'other' TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='x', MASTER_USE_GTID=no", "START SLAVE 'other'")
-		t.Cleanup(func() { f.r.lab.Exec(t, "STOP SLAVE 'other'", "RESET SLAVE 'other' ALL") })
+		defer func() { f.r.lab.Exec(t, "STOP SLAVE 'other'", "RESET SLAVE 'other' ALL") }()
 	} else {
 		f.r.lab.Exec(t, "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=1, SOURCE_USER='x' FOR CHANNEL 'other'", "START REPLICA FOR CHANNEL 'other'")
-		t.Cleanup(func() {
+		defer func() {
 			f.r.lab.Exec(t, "STOP REPLICA FOR CHANNEL 'other'", "RESET REPLICA ALL FOR CHANNEL 'other'")
-		})
+		}()
 	}
 	d, err := f.r.Details(ctx)
 	ok(t, err)
@@ -186,9 +186,9 @@ func testRotate(t *testing.T, f *pair) {
 		return fmt.Sprintf("ALTER USER '%s'@'%%' IDENTIFIED BY '%s'", name, password)
 	}
 	f.p.lab.Exec(t, user(labmysql.UserAdmin, "New'2\\"), user(labmysql.UserRepl, "New'3\\"))
-	t.Cleanup(func() {
+	defer func() {
 		f.p.lab.Exec(t, user(labmysql.UserAdmin, labmysql.PasswordAdmin), user(labmysql.UserRepl, labmysql.PasswordRepl))
-	})
+	}()
 	f.bed.Prove(t, f.p.lab) // accounts are replicated
 	ok(t, s.Ping(ctx))      // the connection that is kept
 	fresh := open(t, server.Options{Name: "p", Address: f.p.lab.Address(), Credentials: admin})
@@ -220,7 +220,7 @@ func testSecrets(t *testing.T, f *pair) {
 	ctx := within(t, 20*time.Second)
 	file := filepath.Join(f.r.lab.Dir, "general.log")
 	f.r.lab.Exec(t, "SET GLOBAL general_log_file='"+file+"'", "SET GLOBAL general_log=1")
-	t.Cleanup(func() { f.r.lab.Exec(t, "SET GLOBAL general_log=0") })
+	defer func() { f.r.lab.Exec(t, "SET GLOBAL general_log=0") }()
 	ok(t, f.r.Follow(ctx, source(f.p), true))
 	ok(t, f.r.Ping(ctx))
 	raw, err := os.ReadFile(file)

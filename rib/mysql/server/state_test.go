@@ -144,13 +144,13 @@ func testDelayed(t *testing.T, f *pair) {
 	} else {
 		f.r.lab.Exec(t, "STOP REPLICA SQL_THREAD", "CHANGE REPLICATION SOURCE TO SOURCE_DELAY=60", "START REPLICA")
 	}
-	t.Cleanup(func() {
+	defer func() {
 		if f.maria() {
 			f.r.lab.Exec(t, "STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=0", "START SLAVE")
 		} else {
 			f.r.lab.Exec(t, "STOP REPLICA SQL_THREAD", "CHANGE REPLICATION SOURCE TO SOURCE_DELAY=0", "START REPLICA")
 		}
-	})
+	}()
 	self, err := f.r.Look(ctx)
 	ok(t, err)
 	if self.Replica.Delay != time.Minute {

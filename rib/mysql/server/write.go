@@ -40,10 +40,12 @@ func (s *Server) shut(ctx context.Context, x *session) error {
 
 // thread is a line of the process list.
 type thread struct {
-	id               string
-	user, host       string
-	command, state   string
-	dump, ours, idle bool
+	id             string
+	user, host     string
+	command, state string
+	dump, idle     bool
+	waits          bool // waits for an acknowledgement
+	killed         bool
 }
 
 // threads lists the clients and the replicas that are connected, replicas first; not the
@@ -56,6 +58,7 @@ func (x *session) threads(ctx context.Context, but ...string) ([]thread, error) 
 	var dumps, clients []thread
 	for _, r := range rows {
 		t := thread{id: r["id"], user: r["user"], host: r["host"], command: r["command"], state: r["state"]}
+		t.waits, t.killed = strings.Contains(t.state, "semi-sync ACK"), t.command == "Killed"
 		t.dump, t.idle = strings.HasPrefix(t.command, "Binlog Dump"), t.command == "Sleep"
 		switch {
 		case t.user == "system user" || t.user == "event_scheduler" || t.command == "Daemon":
@@ -107,9 +110,8 @@ func (s *Server) pair(ctx context.Context, cutFirst bool) (*pair, error) {
 		return nil, err
 	}
 	p.ids = []string{id}
-	if cutFirst {
-		// Also makes room where there is no free connection.
-		if err = p.cutAll(ctx); err != nil {
+	if cutFirst { // also makes room where there is no free connection
+		if _, err = p.cutWho(ctx, func(t thread) bool { return !t.waits }); err != nil {
 			p.end()
 			return nil, err
 		}
@@ -133,12 +135,20 @@ func (p *pair) end() {
 	}
 }
 
-func (p *pair) cutAll(ctx context.Context) error {
+// cutWho cuts connections but the pair's own, those of replicas first, and returns all
+// that there were.
+func (p *pair) cutWho(ctx context.Context, who func(thread) bool) ([]thread, error) {
 	all, err := p.cut.threads(ctx, p.ids...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return p.cut.kill(ctx, all)
+	var out []thread
+	for _, t := range all {
+		if who(t) && !t.killed {
+			out = append(out, t)
+		}
+	}
+	return all, p.cut.kill(ctx, out)
 }
 
 // until shuts the server in one session and calls cut in the other, at once and then every
@@ -197,19 +207,11 @@ func (s *Server) CloseWrites(ctx context.Context, grace time.Duration) (gtid.Set
 	return executed, s.trouble(ctx, "close for writes", err)
 }
 
-// cutBusy cuts who keeps the server from closing, but not who waits for that.
+// cutBusy cuts who keeps the server from closing; not who waits for that, and not who waits
+// for an acknowledgement: see fence.
 func (p *pair) cutBusy(ctx context.Context) error {
-	all, err := p.cut.threads(ctx, p.ids...)
-	if err != nil {
-		return err
-	}
-	var busy []thread
-	for _, t := range all {
-		if !t.dump && !t.idle && !strings.Contains(t.state, " lock") {
-			busy = append(busy, t)
-		}
-	}
-	return p.cut.kill(ctx, busy)
+	_, err := p.cutWho(ctx, func(t thread) bool { return !t.dump && !t.idle && !t.waits && !strings.Contains(t.state, " lock") })
+	return err
 }
 
 // cutOpen cuts transactions that have written and can no longer commit.
@@ -218,17 +220,10 @@ func (p *pair) cutOpen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	clients, err := p.cut.threads(ctx, p.ids...)
-	if err != nil {
-		return err
+	open := map[string]bool{}
+	for _, r := range rows {
+		open[r["id"]] = true
 	}
-	var open []thread
-	for _, t := range clients {
-		for _, r := range rows {
-			if r["id"] == t.id && !t.dump {
-				open = append(open, t)
-			}
-		}
-	}
-	return p.cut.kill(ctx, open)
+	_, err = p.cutWho(ctx, func(t thread) bool { return open[t.id] && !t.dump })
+	return err
 }

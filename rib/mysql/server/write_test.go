@@ -198,7 +198,9 @@ func testFenceIsolated(t *testing.T, f *pair) {
 	defer cancel()
 	probe := make(chan error, 1)
 	go func() { probe <- f.p.Probe(t.Context(), 99) }() // the agent's own commit waits as well
-	f.awaitWaiters(t, 2)
+	lab.Eventually(t, "the probe is under way", func() bool {
+		return f.p.lab.Value(t, "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'INSERT INTO kaname.beat%'") == "1"
+	})
 	began := time.Now()
 	ok(t, f.p.Fence(within(t, time.Second)))
 	took(t, "fencing an isolated primary", began, 900*time.Millisecond)
@@ -233,7 +235,7 @@ func testFenceFull(t *testing.T, f *pair) {
 	ctx := within(t, 20*time.Second)
 	before := f.p.lab.Value(t, "SELECT @@GLOBAL.max_connections")
 	f.p.lab.Exec(t, "SET GLOBAL max_connections=12")
-	t.Cleanup(func() { f.p.lab.Exec(t, "SET GLOBAL max_connections="+before) })
+	defer func() { f.p.lab.Exec(t, "SET GLOBAL max_connections="+before) }()
 	full := f.fill(t)
 	s := open(t, server.Options{Name: "fresh", Socket: f.p.lab.Socket, Credentials: app})
 	if err := s.Ping(ctx); !server.Refuses(err) || server.Refused(err) || !strings.Contains(err.Error(), "Too many connections") {
@@ -299,7 +301,7 @@ func testRefuses(t *testing.T, f *pair) {
 func testHung(t *testing.T, f *pair) {
 	fresh := open(t, server.Options{Name: "fresh", Socket: f.p.lab.Socket, Credentials: admin})
 	f.p.lab.Stop()
-	t.Cleanup(f.p.lab.Cont)
+	defer f.p.lab.Cont()
 	before := runtime.NumGoroutine()
 	for _, s := range []*server.Server{f.p.Server, fresh} {
 		for what, method := range methods(f, s) {
