@@ -37,6 +37,9 @@ func (s *Site) catchUp(ctx context.Context) {
 		if err := s.catch(ctx); err != nil {
 			s.o.Log.Debug("whether the replica has caught up since its start is not known", "error", err)
 		}
+		if err := s.mend(ctx); err != nil {
+			s.o.Log.Warn("the receiver cannot be started", "error", err)
+		}
 		if err := s.learn(ctx); err != nil {
 			s.o.Log.Debug("where the binary logs are is not known", "error", err)
 		}

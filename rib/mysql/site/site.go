@@ -72,6 +72,7 @@ type Site struct {
 	desk    desk
 	short   short
 	began   time.Time
+	mended  time.Time // of catchUp alone
 
 	// Held while the disk is written, never while mu is.
 	taking  sync.Mutex // by the one that takes a record over
