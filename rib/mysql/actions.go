@@ -99,5 +99,11 @@ func (r *service) keeping() []action.Action {
 		action.New("mysql forget", "Let a topology go; its servers stay as they are", action.Changes, r.forget,
 			action.InJapanese("トポロジーを管理対象から外す"),
 			action.WithExample("kaname mysql forget shop", "")),
+		action.New("mysql import", "Read the configuration of MHA or mysqlfailover, and say what it becomes", action.Reads, r.importOthers,
+			action.InJapanese("MHA・mysqlfailover の設定を読み、対応を示す"),
+			action.WithColumns("where", "option", "value", "level", "becomes"),
+			action.WithLong("Ends with the adopt command that follows from it. Hosts are not asked, and nothing is changed."),
+			action.WithExample("kaname mysql import app1.cnf --global masterha_default.cnf", "MHA's files"),
+			action.WithExample("kaname mysql import --options '--master=root@db1 --slaves=root@db2 --failover-mode=auto'", "mysqlfailover's command line")),
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"kaname.dev/kaname/rib/mysql/controller"
 	"kaname.dev/kaname/rib/mysql/endpoint"
 	"kaname.dev/kaname/rib/mysql/endpoint/consul"
+	"kaname.dev/kaname/rib/mysql/endpoint/haproxy"
+	"kaname.dev/kaname/rib/mysql/endpoint/hook"
 	"kaname.dev/kaname/rib/mysql/endpoint/proxysql"
 	"kaname.dev/kaname/rib/mysql/endpoint/vip"
 	"kaname.dev/kaname/rib/mysql/exchange"
@@ -28,6 +30,10 @@ func (r *service) openEndpoint(name string, e topology.Endpoint) (endpoint.Drive
 		return vip.New(o, remote{r: r, topology: name})
 	case "proxysql":
 		return proxysql.New(o)
+	case "haproxy":
+		return haproxy.New(o)
+	case "hook":
+		return hook.New(o)
 	case "consul":
 		return consul.New(o)
 	default:
