@@ -55,7 +55,10 @@ func (h hands) FenceCommand(ctx context.Context, m topology.Member) error {
 func (h hands) Known(member string) move.Fact {
 	h.t.mu.Lock()
 	defer h.t.mu.Unlock()
-	var f move.Fact
+	f := move.Fact{Granted: h.t.r.began} // the controller before this one granted until then at the latest
+	if at, ok := h.t.granted[member]; ok {
+		f.Granted = at
+	}
 	if r, ok := h.t.heard[member]; ok {
 		self := r.report.Self
 		f.Version = self.Version
