@@ -184,10 +184,14 @@ func (j *inquiry) down(w witness) string {
 	return ""
 }
 
-// doubt says why acknowledged writes may be on no replica: by what the primary said last
-// of semi-synchronous replication. A report of a server that did not answer may lack it.
+// Doubt says why acknowledged writes may be on no replica if the primary is lost now: by
+// what it said last of semi-synchronous replication. Nil under topology.Async, where that
+// is so in any case, and where nothing is known: then the acknowledgements decide.
+func Doubt(v View) []string { return newCase(&v).doubt() }
+
+// A report of a server that did not answer may lack what it said before.
 func (j *inquiry) doubt() []string {
-	if j.policy.Durability != topology.Lossless {
+	if j.policy.Durability != topology.Lossless || j.member == nil {
 		return nil
 	}
 	var list []string

@@ -41,6 +41,7 @@ func TestPrimaryThatLives(t *testing.T) {
 	}{
 		{name: "a commit takes long", change: commit(topology.Commit{Stuck: 2 * time.Second}), state: Fine},
 		{name: "disk full", change: all(commit(topology.Commit{Stuck: 2600 * ms}), disk(topology.Disk{Full: true, Free: 4096})), state: CannotCommit, act: true, says: "4096 bytes are free"},
+		{name: "stuck again after failing, and why is not known", change: commit(topology.Commit{Stuck: 11 * time.Second, Failing: time.Minute, Trouble: "i/o timeout"}), state: CannotCommit},
 		{name: "disk full, but it commits", change: disk(topology.Disk{Full: true}), state: Fine},
 		{name: "file system read-only", change: all(commit(topology.Commit{Failing: 2600 * ms, Trouble: "Error writing file"}), disk(topology.Disk{ReadOnly: true})), state: CannotCommit, act: true, says: "commits of its agent have failed for 2.7 s"},
 		{name: "the server says that the disk is full", change: commit(topology.Commit{Failing: 3 * time.Second, Trouble: `Error writing file '/x/bin.1' (Errcode: 28 "No space left on device")`}), state: CannotCommit, act: true},
@@ -60,6 +61,7 @@ func TestPrimaryThatLives(t *testing.T) {
 		{name: "replicas are well, and hear it", change: commit(topology.Commit{Stuck: time.Hour, Acks: true}), state: Stalled},
 		{name: "replicas are well, and cannot reach it, which it has not noticed", change: all(commit(topology.Commit{Stuck: 3 * time.Second}), both), state: CutOff, act: true, quiet: true},
 		{name: "replicas are well, and cannot reach it", change: all(commit(topology.Commit{Stuck: 3 * time.Second, Acks: true}), both), state: CutOff, act: true, quiet: true, says: "can never commit"},
+		{name: "no policy has it wait", change: all(async, commit(topology.Commit{Stuck: 3 * time.Second, Acks: true}), both), state: Stalled},
 		{name: "one is well and cannot reach it, the other is down", change: all(commit(topology.Commit{Stuck: time.Hour, Acks: true}), both, gone("db3")), state: Stalled},
 		{name: "read only", change: self("db1", func(s *topology.Self) { s.ReadOnly = true }), state: ReadOnly},
 		{name: "read only, so that its agent cannot write", change: all(self("db1", func(s *topology.Self) { s.ReadOnly = true }), commit(topology.Commit{Failing: time.Hour, Trouble: "--read-only"})), state: ReadOnly},
@@ -170,6 +172,9 @@ func TestDoubt(t *testing.T) {
 		exited(&v)
 		c.change(&v)
 		got := strings.Join(Judge(v).Doubt, "\n")
+		if asked := strings.Join(Doubt(v), "\n"); asked != got {
+			t.Errorf("%s: Doubt = %q, in the verdict %q", c.name, asked, got)
+		}
 		if !strings.Contains(got, c.says) || c.says == "" && got != "" {
 			t.Errorf("%s: %q", c.name, got)
 		}

@@ -29,6 +29,7 @@ const (
 	NoAnswer     Kind = "no-answer" // over the local socket
 	Refuses      Kind = "refuses"
 	Parted       Kind = "cut-from-primary" // it alone
+	Blind        Kind = "agent-blind"      // it receives, its agent's probes of the primary are not answered
 	Stopped      Kind = "stopped"          // a thread of it, without an error
 	ReceiveError Kind = "receive-error"
 	ApplyError   Kind = "apply-error"

@@ -67,6 +67,9 @@ func (f *finder) replica() {
 	if !f.seesPrimary(w) {
 		f.add(Parted, "it alone is cut off from the primary", f.testimony(*w), "look at the network between the two")
 	}
+	if w.hears && !w.sees && find(f.k.Report.Sights, w.of) != nil {
+		f.add(Blind, "its agent does not reach the primary's port", f.testimony(*w)+": when no events come for another reason, it is a witness too soon", "let the agent of "+f.m.Host+" connect to "+f.member.Address)
+	}
 	r := f.self.Replica
 	if r == nil {
 		f.add(NoSource, "it replicates from nobody", "it falls behind and does not count", "")

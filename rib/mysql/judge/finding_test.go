@@ -52,6 +52,7 @@ func TestFindings(t *testing.T) {
 		{"hangs", self("db3", func(s *topology.Self) { s.Answers, s.Silent = false, 20*time.Second }), "db1 acker-missing, db3 no-answer", ""},
 		{"refuses", self("db1", func(s *topology.Self) { s.Refuses, s.Trouble = true, "Too many connections" }), "db1 refuses", "Too many connections"},
 		{"cut off alone", parted("db2", "db1", time.Minute), "db1 acker-missing, db2 cut-from-primary", "db1 has not answered it for 60 s"},
+		{"its agent alone is", blind("db2", "db1", time.Minute), "db2 agent-blind", "db1 has not answered it for 60 s; last event or heartbeat 0.3 s ago"},
 		{"cannot receive", repl("db2", func(r *topology.Replica) { r.Receiving, r.Receiver, r.ReceiveErr = false, "No", "error 1236: purged" }), "db1 acker-missing, db2 receive-error", "error 1236"},
 		{"cannot apply", repl("db2", func(r *topology.Replica) { r.Applying, r.ApplyErr = false, "error 1062: duplicate" }), "db2 apply-error", "error 1062"},
 		{"receiver stopped", repl("db2", func(r *topology.Replica) { r.Receiving, r.Receiver = false, "No" }), "db1 acker-missing, db2 stopped", ""},

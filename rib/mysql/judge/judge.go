@@ -74,8 +74,8 @@ type Verdict struct {
 	Quiet bool `json:"quiet,omitempty"`
 	// Kill: the agent of the old primary may kill it.
 	Kill bool `json:"kill,omitempty"`
-	// Doubt says why acknowledged writes may be on no replica, as the primary said last:
-	// for topology.Move.Doubt. Only with a failover that is justified.
+	// Doubt is what the function Doubt says, with a failover that is justified: for
+	// topology.Move.Doubt.
 	Doubt []string `json:"doubt,omitempty"`
 	// Reasons say why, with the figures; the weightiest first.
 	Reasons []string `json:"reasons,omitempty"`

@@ -121,8 +121,12 @@ func (m *mender) start() {
 		if !k.CanStart || !m.fresh(k) {
 			continue
 		}
-		if s := &k.Report.Self; s.Process == topology.Gone && !s.Answers && s.GoneFor+k.Age >= startAfter {
+		switch s := &k.Report.Self; {
+		case s.Answers || s.Refuses:
+		case s.Process == topology.Gone && s.GoneFor+k.Age >= startAfter:
 			m.add(member.Name, order.Order{Verb: order.Start}, fmt.Sprintf("has been gone for %s: start it", words(s.GoneFor+k.Age)))
+		case s.Process == topology.Unseen && s.Silent+k.Age >= startAfter: // it ended before its agent began
+			m.add(member.Name, order.Order{Verb: order.Start}, fmt.Sprintf("has not answered for %s, and no process is seen: start it", words(s.Silent+k.Age)))
 		}
 	}
 }

@@ -46,6 +46,10 @@ func TestMend(t *testing.T) {
 		{"its agent closed it", fencedBecause("lease over"), "", ""},
 		{"the disk made it so", all(readOnly, disk(topology.Disk{Full: true})), "", ""},
 		{"a replica's process has ended", goneFor("db3", 20*time.Second), "start db3", "has been gone for 20 s"},
+		{
+			"it ended before its agent began",
+			all(goneFor("db3", 0), self("db3", func(s *topology.Self) { s.Process, s.Silent = topology.Unseen, 20*time.Second })), "start db3", "no process is seen",
+		},
 		{"a moment ago", goneFor("db3", time.Second), "", ""},
 		{"and nobody can start it", self("db3", func(s *topology.Self) { s.Process, s.Answers, s.GoneFor = topology.Gone, false, time.Hour }), "", ""},
 		{"the primary's process, and nothing better can be done", all(goneFor("db1", time.Minute), self("db2", func(s *topology.Self) { s.ReadOnly = false })), "start db1", ""},
