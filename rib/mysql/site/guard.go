@@ -247,6 +247,9 @@ func (s *Site) reopen(ctx context.Context) error {
 	if rec == nil {
 		return errors.New("it belongs to no topology")
 	}
+	if err := s.calm(ctx); err != nil {
+		return err
+	}
 	acks := acksOf(rec)
 	if err := s.o.Server.SemiSync(ctx, acks > 0, acks, false); err != nil {
 		return err

@@ -19,7 +19,7 @@ func (s *Site) drain(ctx context.Context, o order.Order) (order.Done, error) {
 	if err != nil {
 		return order.Done{}, err
 	}
-	if err := s.o.Server.Drain(ctx, need); err != nil {
+	if err := s.applyAll(ctx, need); err != nil {
 		return order.Done{}, err
 	}
 	f, err := s.positions(ctx)
@@ -39,7 +39,7 @@ func (s *Site) level(ctx context.Context, o order.Order) (order.Done, error) {
 	if err := s.o.Server.Follow(ctx, src, false); err != nil {
 		return order.Done{}, err
 	}
-	if err := s.o.Server.Drain(ctx, need); err != nil {
+	if err := s.applyAll(ctx, need); err != nil {
 		return order.Done{}, err
 	}
 	f, err := s.o.Server.Freeze(ctx)
@@ -67,7 +67,7 @@ func (s *Site) follow(ctx context.Context, o order.Order) (order.Done, error) {
 	if err := s.keep(func(k *kept) { k.Closed, k.Ordered, k.Opened = "", 0, "" }); err != nil {
 		return order.Done{}, err
 	}
-	if err := s.o.Server.Follow(ctx, src, o.Acker); err != nil {
+	if err := errors.Join(s.calm(ctx), s.o.Server.Follow(ctx, src, o.Acker)); err != nil {
 		return order.Done{}, err
 	}
 	return order.Done{How: "follows " + o.Source.Name}, s.votes(o.Topology).Thaw(o.Epoch)
@@ -118,7 +118,7 @@ func (s *Site) promote(ctx context.Context, o order.Order) (order.Done, error) {
 		row = *o.Row
 	}
 	row.Position = executed.String()
-	if err := s.leased(ctx); err != nil {
+	if err := errors.Join(s.calm(ctx), s.leased(ctx)); err != nil {
 		return order.Done{}, err
 	}
 	if err := s.setOpened(); err != nil {

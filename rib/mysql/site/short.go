@@ -34,6 +34,11 @@ func (s *Site) catchUp(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if working, _ := s.desk.busy(); !working { // an agent that was started again finds it hurried
+			if err := s.calm(ctx); err != nil {
+				s.o.Log.Warn("the server still commits without waiting for its disk", "error", err)
+			}
+		}
 		if err := s.catch(ctx); err != nil {
 			s.o.Log.Debug("whether the replica has caught up since its start is not known", "error", err)
 		}

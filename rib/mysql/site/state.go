@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/host"
 	"kaname.dev/kaname/rib/mysql/lease"
+	"kaname.dev/kaname/rib/mysql/server"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -49,6 +50,8 @@ type kept struct {
 	// see short.
 	Complete string `json:"complete,omitempty"`
 	Logs     logs   `json:"logs,omitzero"`
+	// Pace is the server's own, while it was told to hurry: see applyAll.
+	Pace *server.Pace `json:"pace,omitempty"`
 }
 
 // isOpen notes that the server is open.
