@@ -26,7 +26,10 @@ import (
 // shop is the topology.
 const shop = "shop"
 
-var calm = flag.Duration("calm", 30*time.Minute, "how long TestCalm disturbs each flavour")
+var (
+	calm  = flag.Duration("calm", 30*time.Minute, "how long TestCalm disturbs each flavour")
+	round = flag.Int("rounds", 20, "rounds of TestKill and TestSwitchover; half as many of TestSilence")
+)
 
 // options of a bed.
 type options struct {
@@ -228,6 +231,24 @@ func (b *bed) replicating(primary string) bool {
 	return true
 }
 
+// replication says how each server replicates, and what kaname finds.
+func (b *bed) replication() string {
+	var s strings.Builder
+	for _, v := range b.db {
+		if v.PID() == 0 {
+			fmt.Fprintf(&s, "%s does not run\n", v.Name)
+			continue
+		}
+		st := v.Replica(b.t)
+		fmt.Fprintf(&s, "%s: from %s, receives %s, applies %s, %s %s, read_only %s\n", v.Name, st["Master_Host"]+st["Source_Host"],
+			st["Slave_IO_Running"]+st["Replica_IO_Running"], st["Slave_SQL_Running"]+st["Replica_SQL_Running"],
+			st["Last_IO_Error"], st["Last_SQL_Error"], v.Value(b.t, "SELECT @@read_only"))
+	}
+	raw, err := b.try("mysql", "topology", shop)
+	fmt.Fprintf(&s, "%s %v\n", raw, err)
+	return s.String()
+}
+
 // server returns the server of a name.
 func (b *bed) server(name string) *labmysql.Server {
 	b.t.Helper()
@@ -264,7 +285,7 @@ func (b *bed) until(what string, within time.Duration, cond func() bool) {
 	deadline := time.Now().Add(within)
 	for !cond() {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("waited %s in vain until %s: %+v\n%s", within, what, b.status(), b.story())
+			b.t.Fatalf("waited %s in vain until %s: %+v\n%s%s", within, what, b.status(), b.replication(), b.story())
 		}
 		<-time.After(50 * time.Millisecond)
 	}

@@ -40,7 +40,7 @@ func TestKill(t *testing.T) {
 	full(t)
 	flavours(t, func(t *testing.T, flavour string) {
 		b := newBed(t, options{flavour: flavour})
-		sum := b.rounds(killed(), 20)
+		sum := b.rounds(killed(), *round)
 		prefix := "mysql." + flavour + "."
 		p50, p95 := at(sum.down, 0.5), at(sum.down, 0.95)
 		record(prefix+"downtime_p50_s", p50.Seconds(), "s", "orchestrator in the same lab, defaults: 4.92 s", p50.Seconds()/4.92)
@@ -51,7 +51,7 @@ func TestKill(t *testing.T) {
 			record("mysql.vs_orchestrator", p50.Seconds(), "s", "orchestrator in the same lab, defaults: 4.92 s", p50.Seconds()/4.92)
 		}
 		if p50 > 1500*time.Millisecond || p95 > 3*time.Second {
-			t.Errorf("down for %s in the median, %s at most of 20: %v", p50, p95, sum.down)
+			t.Errorf("down for %s in the median, %s at most: %v", p50, p95, sum.down)
 		}
 	})
 }
@@ -66,7 +66,7 @@ func TestSilence(t *testing.T) {
 			scenario
 			against float64
 		}{{hung(), 11.33}, {cutOff(), 11.31}} {
-			sum := b.rounds(c.scenario, 10)
+			sum := b.rounds(c.scenario, max(*round/2, 1))
 			worst := at(sum.down, 1)
 			record("mysql."+flavour+"."+c.name+"_s", worst.Seconds(), "s", "orchestrator in the same lab, defaults", worst.Seconds()/c.against)
 			if worst > 5*time.Second {

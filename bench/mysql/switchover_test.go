@@ -44,7 +44,7 @@ func TestSwitchover(t *testing.T) {
 	flavours(t, func(t *testing.T, flavour string) {
 		b := newBed(t, options{flavour: flavour})
 		var sum tally
-		for range 20 {
+		for range *round {
 			sum.add(b.switchover())
 		}
 		p95 := at(sum.pause, 0.95)
