@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ type Holder struct {
 	denied     map[string]Answer // in favour of a higher epoch
 	last       Now               // when the clock was last read
 	held       bool
+	suspended  time.Duration // for how long the machine was, when that last cost the grants
 	changed    chan struct{}
 	wake       chan struct{}
 }
@@ -41,7 +43,7 @@ type State struct {
 	// Over: so many voters know a higher epoch that the lease cannot come back.
 	Over bool
 	// Higher is the highest epoch that a voter has answered with, if it is above the
-	// claim's; Why is what one of those who denied said.
+	// claim's; Why is what one of those who denied said, or why grants do not count.
 	Higher uint64
 	Why    string
 }
@@ -129,9 +131,10 @@ func (h *Holder) soon(now Now) time.Duration {
 const (
 	// glance is the time between looks at the clocks.
 	glance = 50 * time.Millisecond
-	// nap is how long a machine may be suspended without an end of the lease: above what
-	// reading one clock after the other can differ by.
-	nap = 50 * time.Millisecond
+	// nap is how long a machine may be suspended without an end of the lease. Grants run out
+	// by a clock that goes on meanwhile, so that this may well be above what reading one
+	// clock after the other differs by on a busy machine.
+	nap = time.Second
 )
 
 // round asks every voter once. A question may take as long as a grant counts at most, for
@@ -175,9 +178,9 @@ func (h *Holder) count(voter string, a Ask, at Now, answer Answer) {
 // look reads the clock; a machine that was suspended has lost its grants.
 func (h *Holder) look() Now {
 	now := h.clock()
-	if slept(h.last, now) > nap {
+	if d := slept(h.last, now); d > nap {
 		clear(h.asked)
-		h.controller = nil
+		h.controller, h.suspended = nil, d
 	}
 	h.last = now
 	return now
@@ -220,6 +223,10 @@ func (h *Holder) state(now Now) State {
 	s.Over = s.Higher > 0 && c.Rule.Impossible(func(v string) bool { _, is := h.denied[v]; return is })
 	if end, ok := c.Rule.Ends(h.asked, h.controller, c.Counts); ok && now.Boot < end && !s.Over {
 		s.Held, s.Left = true, end-now.Boot
+		h.suspended = 0
+	}
+	if !s.Held && s.Why == "" && h.suspended > 0 {
+		s.Why = fmt.Sprintf("the machine was suspended for %v", h.suspended)
 	}
 	return s
 }

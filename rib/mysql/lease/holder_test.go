@@ -149,6 +149,11 @@ func TestHolderSuspended(t *testing.T) {
 		h.Controller(3, clock())
 		v.set(func() { clear(v.answers) })
 		suspend(200 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
+		if !h.State().Held {
+			t.Error("lost by a pause that grants outlive")
+		}
+		suspend(1200 * time.Millisecond)
 		if took := until(t, h, false, time.Second); took > 100*time.Millisecond {
 			t.Errorf("noticed after %v", took)
 		}

@@ -224,10 +224,21 @@ func (b *bed) order(member string, o order.Order) order.Done {
 	return d
 }
 
-// writable asks a server itself.
+// writable asks a server itself, again if it cuts the connection meanwhile.
 func (b *bed) writable(i int) bool {
 	b.t.Helper()
-	return b.servers[i].Value(b.t, "SELECT @@global.read_only") == "0"
+	var closed bool
+	var err error
+	for range 3 {
+		ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
+		err = b.servers[i].DB().QueryRowContext(ctx, "SELECT @@global.read_only").Scan(&closed)
+		cancel()
+		if err == nil {
+			return !closed
+		}
+	}
+	b.t.Errorf("%s: %v", b.servers[i].Name, err)
+	return false
 }
 
 // insert writes a row and returns when it is acknowledged, or an error.

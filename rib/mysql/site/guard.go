@@ -117,23 +117,30 @@ func (s *Site) found(c scene) {
 // fence closes the server by SQL, or kills it if that fails and the policy allows it. It
 // interrupts whatever is being done to it.
 func (s *Site) fence(ctx context.Context, why string) error {
-	s.mu.Lock()
-	kill := s.record != nil && s.record.Policy.Kill
-	s.mu.Unlock()
-	how, err := s.closeNow(ctx, why, kill)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.o.Log.Error("the server cannot be closed", "why", why, "error", err)
-		}
-		return err
+	since := s.holder.Heard()
+	kill := func() bool {
+		// By now the lease may be back, and then nobody else can have been opened.
+		rec, _ := s.Record()
+		return rec != nil && rec.Policy.Kill && !s.holder.State().Held
 	}
-	s.o.Log.Warn("the server was closed", "why", why, "how", how)
-	s.o.Metrics.fenced()
-	return nil
+	how, err := s.closeNow(ctx, why, kill)
+	switch {
+	case err == nil:
+		s.o.Log.Warn("the server was closed", "why", why, "how", how, "granted", since)
+		s.o.Metrics.fenced()
+		return nil
+	case ctx.Err() != nil:
+	case s.holder.State().Held:
+		s.o.Log.Warn("the server was about to be closed, and its lease came back", "why", why, "granted", since, "error", err)
+		return s.keep(func(k *kept) { k.Closed = why })
+	default:
+		s.o.Log.Error("the server cannot be closed", "why", why, "error", err)
+	}
+	return err
 }
 
 // closeNow is fence by the site's own decision or by an order; how says what was done.
-func (s *Site) closeNow(ctx context.Context, why string, kill bool) (how string, err error) {
+func (s *Site) closeNow(ctx context.Context, why string, kill func() bool) (how string, err error) {
 	asked := time.Now()
 	s.closing.Lock() // two at once would cut each other
 	defer s.closing.Unlock()
@@ -156,7 +163,7 @@ func (s *Site) closeNow(ctx context.Context, why string, kill bool) (how string,
 	case p == topology.Unseen && server.Refused(err):
 		how, err = "nobody listens on its socket", nil
 	}
-	if err != nil && kill {
+	if err != nil && kill() {
 		bounded, cancel := context.WithTimeout(ctx, fenceKill)
 		defer cancel()
 		if killed := s.process.Kill(bounded); killed != nil {

@@ -76,7 +76,7 @@ func (s *Site) obey(ctx context.Context, o order.Order) (order.Done, error) {
 		return order.Done{}, err
 	}
 	if o.Verb == order.Fence {
-		how, err := s.closeNow(ctx, "ordered in epoch "+words(o.Epoch), o.Kill)
+		how, err := s.closeNow(ctx, "ordered in epoch "+words(o.Epoch), func() bool { return o.Kill })
 		return order.Done{How: how}, err
 	}
 	do, known := verbs[o.Verb]
