@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,11 +38,12 @@ func read(t *testing.T, l binlog.Logs, have gtid.Set) (ids []string, err error) 
 
 // TestFiles cuts, garbles and purges the logs of a dead server.
 func TestFiles(t *testing.T) {
-	s := labmysql.MariaDB(t, labmysql.Options{Args: []string{"--log-bin-compress=1", "--log-bin-compress-min-len=10"}})
+	t.Parallel()
+	s := labmysql.MariaDB(t, labmysql.Options{Args: []string{"--log-bin-compress=1", "--log-bin-compress-min-len=10", "--sync-binlog=0"}})
 	s.Writable(t, true)
 	for i := range 4 {
 		s.Exec(t, fmt.Sprintf("INSERT INTO app.proof VALUES (%d)", i), "INSERT INTO app.acks (id, writer) VALUES (0x7fffff, 1), (2, 3) ON DUPLICATE KEY UPDATE writer=writer+1",
-			"CREATE TABLE app.t"+fmt.Sprint(i)+" (a INT)", "FLUSH BINARY LOGS")
+			fmt.Sprintf("CREATE TABLE app.t%d (a INT)", i), "FLUSH BINARY LOGS")
 	}
 	s.Exec(t, "INSERT INTO app.proof VALUES (100)")
 	s.Kill()
@@ -169,7 +171,8 @@ func write(t *testing.T, path string, raw []byte) {
 
 // TestExtra finds what a replica wrote for itself, and no more.
 func TestExtra(t *testing.T) {
-	b := labmysql.Topology(t, gtid.MariaDB, 2)
+	t.Parallel()
+	b := labmysql.Topology(t, gtid.MariaDB, 2, quick)
 	p, r := b.Primary(), b.Replicas()[0]
 	p.SemiSync(t, false)
 	r.Exec(t, "STOP SLAVE", "SET GLOBAL read_only=0", "INSERT INTO app.proof VALUES (1)", "INSERT INTO app.proof VALUES (2)")
@@ -184,7 +187,7 @@ func TestExtra(t *testing.T) {
 		return out
 	}
 	replica, primary := state(r), state(p)
-	e := gtid.Errant(replica, primary, fmt.Sprint(r.ID))
+	e := gtid.Errant(replica, primary, strconv.Itoa(r.ID))
 	var ids []string
 	for tx, err := range binlog.Extra(t.Context(), logs(t, r), e.All, primary) {
 		if err != nil {

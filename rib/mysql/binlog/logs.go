@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kaname.dev/kaname/rib/mysql/gtid"
@@ -138,8 +139,8 @@ func (l Logs) start(from func(gtid.Set) (bool, gtid.Set)) ([]string, error) {
 		return nil, err
 	}
 	var missing gtid.Set
-	for i := len(names) - 1; i >= 0; i-- {
-		before, told, err := l.before(names[i])
+	for i, name := range slices.Backward(names) {
+		before, told, err := l.before(name)
 		if err != nil && (!errors.Is(err, errTorn) || i < len(names)-1) {
 			return nil, err
 		}

@@ -144,17 +144,15 @@ func (o origin) transaction(e Event) (Transaction, error) {
 // before reads what was committed before a log began.
 func before(e Event) (gtid.Set, error) {
 	c := e.fields()
-	flavour, text := gtid.MySQL, ""
+	flavour, text := gtid.MySQL, previous
 	if e.Type == typeGTIDList {
-		flavour = gtid.MariaDB
-		text = list(c)
-	} else {
-		text = previous(c)
+		flavour, text = gtid.MariaDB, list
 	}
+	set, err := gtid.Parse(flavour, text(c))
 	if c.bad {
 		return gtid.Set{}, fmt.Errorf("event %s of %d bytes ends early", e.Type, len(e.Raw))
 	}
-	return gtid.Parse(flavour, text)
+	return set, err
 }
 
 func list(c *cursor) string {

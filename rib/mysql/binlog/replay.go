@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/rib/mysql/gtid"
@@ -253,9 +254,9 @@ func userValue(c *cursor) (string, error) {
 	case 2:
 		n := v.uint(8)
 		if c.u8()&1 != 0 {
-			return fmt.Sprint(n), nil
+			return strconv.FormatUint(n, 10), nil
 		}
-		return fmt.Sprint(int64(n)), nil //nolint:gosec // its sign is in it
+		return strconv.FormatInt(int64(n), 10), nil //nolint:gosec // its sign is in it
 	case 4:
 		precision, scale := v.u8(), v.u8()
 		return decimal(v, int(precision), int(scale)), nil

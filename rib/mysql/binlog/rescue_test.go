@@ -18,10 +18,16 @@ import (
 	"kaname.dev/kaname/rib/mysql/gtid"
 )
 
+// quick servers do not wait for the disk, whose contents outlive a kill -9 all the same.
+var quick = labmysql.Options{Args: []string{"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2"}}
+
 // each runs a test for both flavours. MySQL is skipped aloud where it is not.
 func each(t *testing.T, test func(t *testing.T, flavour string)) {
 	for _, flavour := range []string{gtid.MariaDB, gtid.MySQL} {
-		t.Run(flavour, func(t *testing.T) { test(t, flavour) })
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			test(t, flavour)
+		})
 	}
 }
 
@@ -153,7 +159,7 @@ func checksums(t *testing.T, s *labmysql.Server) map[string]string {
 // replica from its files.
 func TestRescue(t *testing.T) {
 	each(t, func(t *testing.T, flavour string) {
-		b := labmysql.Topology(t, flavour, 2)
+		b := labmysql.Topology(t, flavour, 2, quick)
 		p, r := b.Primary(), b.Replicas()[0]
 		p.SemiSync(t, false)
 		story(t, p, 20)
@@ -233,7 +239,9 @@ func TestRescue(t *testing.T) {
 
 // TestNewTransactions replays a server's log on an empty one as transactions of its own.
 func TestNewTransactions(t *testing.T) {
-	from, to := labmysql.MariaDB(t, labmysql.Options{}), labmysql.MariaDB(t, labmysql.Options{})
+	t.Parallel()
+	packed := labmysql.Options{Args: []string{"--log-bin-compress=1", "--log-bin-compress-min-len=20", "--sync-binlog=0"}}
+	from, to := labmysql.MariaDB(t, packed), labmysql.MariaDB(t, quick)
 	from.Writable(t, true)
 	story(t, from, 10)
 	want := checksums(t, from)
@@ -256,7 +264,8 @@ func TestNewTransactions(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
-	s := labmysql.MariaDB(t, labmysql.Options{})
+	t.Parallel()
+	s := labmysql.MariaDB(t, quick)
 	s.Writable(t, true)
 	story(t, s, 1)
 	ctx, cancel := context.WithCancel(t.Context())

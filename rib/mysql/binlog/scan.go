@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"kaname.dev/kaname/rib/mysql/gtid"
@@ -26,39 +27,50 @@ func (l Logs) read(ctx context.Context, name string, last bool, want func(gtid.S
 		return false, err
 	}
 	defer f.close()
+	for {
+		g, err := l.transaction(ctx, f, last)
+		if g == nil || err != nil {
+			return err == nil, err
+		}
+		if want(g.GTID) && !yield(g.Transaction, nil) {
+			return false, nil
+		}
+	}
+}
+
+// transaction reads the next transaction of a log; nil at its end.
+func (l Logs) transaction(ctx context.Context, f *file, last bool) (*group, error) {
 	var g *group
 	for {
 		if err := ctx.Err(); err != nil {
-			return false, err
+			return nil, err
 		}
 		at := f.at
 		e, err := f.next(false)
 		switch {
-		case errors.Is(err, io.EOF) || last && errors.Is(err, errTorn):
-			if g != nil && !last {
-				return false, f.bad("the log ends within transaction %s that began at %d; the server has more to say in its error log", g.GTID, g.At)
-			}
-			return true, nil
+		case last && (errors.Is(err, io.EOF) || errors.Is(err, errTorn)), errors.Is(err, io.EOF) && g == nil:
+			return nil, nil //nolint:nilnil // there is none
+		case errors.Is(err, io.EOF):
+			return nil, f.bad("the log ends within transaction %s that began at %d; the server has more to say in its error log", g.GTID, g.At)
 		case err != nil:
-			return false, err
+			return nil, err
 		case e.isGTID() && g != nil:
-			return false, f.bad("a transaction begins within %s, which began at %d; the log is corrupt here", g.GTID, g.At)
-		case e.isGTID():
-			if g, err = l.begin(f, e, at); err != nil {
-				return false, f.bad("%w", err)
-			}
-			continue
+			f.at = at
+			return nil, f.bad("a transaction begins within %s, which began at %d; the log is corrupt here", g.GTID, g.At)
 		}
-		done, err := g.follow(e)
+		var done bool
+		if e.isGTID() {
+			g, err = l.begin(f, e, at)
+		} else {
+			done, err = g.follow(e)
+		}
 		if err != nil {
 			f.at = at
-			return false, f.bad("%w", err)
+			return nil, f.bad("%w", err)
 		}
 		if done {
-			if g.Size = f.at - g.At; want(g.GTID) && !yield(g.Transaction, nil) {
-				return false, nil
-			}
-			g = nil
+			g.Size = f.at - g.At
+			return g, nil
 		}
 	}
 }
@@ -71,6 +83,9 @@ func (l Logs) begin(f *file, e Event, at int64) (*group, error) {
 	t, err := o.transaction(e)
 	if err != nil {
 		return nil, err
+	}
+	if t.Flavour != l.Flavour {
+		return nil, fmt.Errorf("transaction %s is of %s, not of %s", t.GTID, t.Flavour, l.Flavour)
 	}
 	t.File, t.At, t.format = f.name, at, f.format
 	g := &group{Transaction: t, open: o.flavour == gtid.MariaDB && o.flags&standalone == 0}
