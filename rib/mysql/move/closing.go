@@ -1,6 +1,7 @@
 package move
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,6 +160,9 @@ func over(r *topology.Record, frozen map[string]topology.Frozen, answered map[st
 func (m *mover) close(ctx context.Context) error {
 	f := m.fencing
 	mv := m.r.Move
+	if mv.Fenced != "" {
+		return nil
+	}
 	end, known := over(m.r, mv.Frozen, m.answered, m.since)
 	how := "its lease is over: enough of those who keep it open have stopped"
 	if !known {
@@ -170,10 +174,9 @@ func (m *mover) close(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-f.closed:
-		mv.Fenced = f.fenced()
 	case <-wait.C:
-		mv.Fenced = how
 	}
+	mv.Fenced = cmp.Or(f.fenced(), how)
 	switch {
 	case mv.Fenced != "":
 		m.log(mv.From + " is closed: " + mv.Fenced)

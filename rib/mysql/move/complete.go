@@ -3,7 +3,6 @@ package move
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -137,7 +136,6 @@ func (m *mover) rescue(ctx context.Context, c *Choice) error {
 		return ctx.Err()
 	}
 	m.log(c.To + " got from " + from.Name + " what only that had")
-	c.Need, c.Missing = has.String(), slices.Clone(m.r.Move.Missing)
-	c.Proven = true
+	c.Need, c.Missing, c.Proven = has.String(), nil, true
 	return nil
 }

@@ -104,7 +104,7 @@ func (m *mover) hinders(c Choice, err error) string {
 	if !c.Proven && (r.Policy.Durability == topology.Lossless || len(c.Missing) > 1) {
 		return "it cannot be proved that " + c.To + " has every acknowledged write: " + strings.Join(c.Missing, "; ")
 	}
-	if _, known := over(r, r.Move.Frozen, m.answered, m.since); !known && m.fencing.fenced() == "" {
+	if _, known := over(r, r.Move.Frozen, m.answered, m.since); !known && m.fencing.fenced() == "" && r.Move.Fenced == "" {
 		return unsure(r.Move.From)
 	}
 	return ""

@@ -48,9 +48,6 @@ func (w *world) clock() lease.Now {
 // begin starts the agent's process.
 func (a *agent) begin() {
 	a.dead, a.paused, a.awake, a.lapsed = false, false, time.Now(), time.Time{}
-	if a.w.bug.forget && a.rec != nil && !a.beatAt.IsZero() {
-		a.promise = lease.Promise{}
-	}
 	a.voter = lease.NewVoter("shop", a.promise, func(p lease.Promise) error { a.promise = p; return nil }, a.w.clock)
 	ctx, stop := context.WithCancel(a.w.ctx)
 	a.stop = stop
@@ -184,7 +181,8 @@ func (a *agent) beat(now time.Time) {
 	if !w.link(w.away(), a.i) {
 		return
 	}
-	if c.rec != nil && c.rev > a.rev && c.rec.Epoch >= a.promise.Epoch {
+	known := c.rec != nil && (c.rec.Move == nil || !w.bug.stillGrants) // a record of a move would stop it too
+	if known && c.rev > a.rev && c.rec.Epoch >= a.promise.Epoch {
 		if a.adopt(c.rec.Epoch, c.rec.Clone()) == nil {
 			a.rev = c.rev
 		}
@@ -318,7 +316,11 @@ func (a *agent) freeze(o order.Order) (order.Done, error) {
 	if o.Record.Move != nil {
 		from = o.Record.Move.From
 	}
-	granted, err := a.voter.Freeze(o.Epoch, from)
+	var granted time.Duration
+	var err error
+	if !w.bug.stillGrants {
+		granted, err = a.voter.Freeze(o.Epoch, from)
+	}
 	if err != nil {
 		if !w.bug.anyEpoch {
 			return order.Done{}, fault.Conflict(err.Error())
@@ -326,7 +328,7 @@ func (a *agent) freeze(o order.Order) (order.Done, error) {
 		granted = 0
 	}
 	frozenAt := now
-	if a.rec == nil || o.Record.Epoch >= a.rec.Epoch {
+	if (a.rec == nil || o.Record.Epoch >= a.rec.Epoch) && !w.bug.stillGrants {
 		a.rec = o.Record
 	}
 	if !s.alive() {

@@ -20,16 +20,16 @@ import (
 
 // bugs break rules on purpose: the simulation must notice each.
 type bugs struct {
-	noLease    bool // open without waiting for the old primary's lease
-	oneTooFew  bool // freeze one replica less than is needed
-	early      bool // follow before what was received is applied
-	stopFirst  bool // freeze by stopping both threads, then starting the applier
-	anyEpoch   bool // carry out orders of an epoch that is over
-	byName     bool // choose without looking at positions
-	neverShort bool // count a replica that has lost its relay log
-	forget     bool // an agent that is started again has forgotten its promises
-	noFloor    bool // forget what the primary had when it was opened
-	dropAny    bool // follow although the source may lack what was received
+	noLease     bool // open without waiting for the old primary's lease
+	oneTooFew   bool // freeze one replica less than is needed
+	early       bool // follow before what was received is applied
+	stopFirst   bool // freeze by stopping both threads, then starting the applier
+	anyEpoch    bool // carry out orders of an epoch that is over
+	byName      bool // choose without looking at positions
+	neverShort  bool // count a replica that has lost its relay log
+	stillGrants bool // an agent that was frozen goes on granting
+	noFloor     bool // forget what the primary had when it was opened
+	dropAny     bool // follow although the source may lack what was received
 }
 
 // world is a topology with everything that happens to it, under virtual time.
@@ -54,7 +54,6 @@ type world struct {
 	rev     uint64
 	led     endpoint.Target
 	nums    int
-	calls   map[string]int
 	lazy    bool    // appliers fall behind again and again
 	doom    bool    // who was just opened often dies at once
 	trouble float64 // probability that a save ends badly
@@ -84,12 +83,15 @@ func newWorld(ctx context.Context, seed uint64, bug bugs) *world { //nolint:funl
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &world{
 		seed: seed, rng: rng, ctx: ctx, began: time.Now(), policy: topology.DefaultPolicy(), bug: bug,
-		flavour: []string{gtid.MySQL, gtid.MariaDB}[rng.IntN(2)], calls: map[string]int{},
+		flavour: []string{gtid.MySQL, gtid.MariaDB}[rng.IntN(2)],
 	}
 	n := 3 + rng.IntN(2) + rng.IntN(2)*rng.IntN(2)
 	w.policy.Acks = 1 + rng.IntN(n-2)
 	w.lease = w.policy.Lease
 	w.lazy, w.doom = rng.IntN(2) == 0, rng.IntN(3) == 0
+	if w.doom && rng.IntN(2) == 0 {
+		n, w.policy.Acks, w.lazy = 4, 2, true // the second move needs no word of the first old primary
+	}
 	switch rng.IntN(8) {
 	case 0:
 		w.policy.Durability = topology.Async
@@ -139,18 +141,10 @@ func (w *world) cut(from, to int, is bool) { w.cuts[from*(len(w.servers)+1)+to] 
 func (w *world) some(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d))) }
 
 // delay is how long a message takes: mostly a few milliseconds, sometimes much longer. It
-// depends on the seed and on how many such messages there were, not on who is scheduled
-// first.
+// depends on the seed and the instant, not on who is scheduled first.
 func (w *world) delay(kind string, from, to int) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.draw(kind, from, to)
-}
-
-func (w *world) draw(kind string, from, to int) time.Duration {
-	key := fmt.Sprint(kind, from, to)
-	w.calls[key]++
-	r := rand.New(rand.NewPCG(w.seed, fnv(key)+uint64(w.calls[key])))
+	at := uint64(time.Since(w.began))
+	r := rand.New(rand.NewPCG(w.seed^at, fnv(fmt.Sprint(kind, from, to))))
 	d := 500*time.Microsecond + time.Duration(r.Int64N(int64(5*time.Millisecond)))
 	if kind != "ask" && r.IntN(40) == 0 {
 		d += time.Duration(r.Int64N(int64(3 * time.Second)))
@@ -263,9 +257,10 @@ func (w *world) wasOpened(s *server, r *topology.Record) {
 
 // strangers checks S4.
 func (w *world) strangers(s *server, r *topology.Record) {
-	if r.Move == nil || strings.Contains(strings.Join(r.Move.Missing, ";"), "of its own") {
+	if r.Move == nil || r.Move.To != s.name || strings.Contains(strings.Join(r.Move.Missing, ";"), "of its own") {
 		return
 	}
+	defer clear(s.strays) // they are history now
 	for num, at := range s.strays {
 		known := at.Before(r.Move.Started) && s.execd.has(num)
 		if known && !slices.ContainsFunc(w.servers, func(o *server) bool { return o != s && o.execd.has(num) }) {
@@ -393,14 +388,14 @@ func (h *hands) order(ctx context.Context, m topology.Member, o order.Order) (or
 		done, err := a.do(o)
 		w.spoil(o, &done)
 		back := w.link(to, w.away())
-		d := w.draw("answer", to, w.away())
+		d := w.delay("answer", to, w.away())
 		w.mu.Unlock()
 		if back && nap(w.ctx, d) {
 			answer <- result{done, err}
 		}
 	}
 	w.mu.Lock()
-	there, d := w.link(w.away(), to), w.draw("order", w.away(), to)
+	there, d := w.link(w.away(), to), w.delay("order", w.away(), to)
 	if w.rng != nil && w.dup > 0 && d%97 < time.Duration(97*w.dup) {
 		w.wg.Go(func() {
 			if nap(w.ctx, d*400) {
