@@ -80,7 +80,7 @@ func (c *conn) enter(ctx context.Context, m topology.Member) (*back, error) {
 		}
 	}
 	nc := b.Conn
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	err := c.setUp(b)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)

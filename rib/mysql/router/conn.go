@@ -178,21 +178,30 @@ func (c *conn) down(b *back) {
 			c.end(part, byServer)
 			return
 		}
-		corked := rests && c.parts()
-		if err = b.Forward(c.client, h); err == nil && (rests || b.R.Buffered() < 4) {
-			if corked {
-				cork(c.raw, 1)
-			}
-			err = c.client.W.Flush()
-		}
-		if err != nil {
-			c.end(cut, byClient)
+		if !c.answered(b, rests, b.Forward(c.client, h)) {
 			return
 		}
-		if c.passed(); corked {
-			cork(c.raw, 0) // nothing to do when it was closed
-		}
 	}
+}
+
+// answered sends what was written to the client, err being how that went; rests: an answer
+// ends with it. It returns false when the client is gone.
+func (c *conn) answered(b *back, rests bool, err error) bool {
+	corked := rests && c.parts()
+	if err == nil && (rests || b.R.Buffered() < 4) {
+		if corked {
+			cork(c.raw, 1)
+		}
+		err = c.client.W.Flush()
+	}
+	if err != nil {
+		c.end(cut, byClient)
+		return false
+	}
+	if c.passed(); corked {
+		cork(c.raw, 0) // nothing to do when it was closed
+	}
+	return true
 }
 
 // parts reports whether the connection is to end after the answer that ends now. Then the

@@ -151,7 +151,7 @@ func (c *conn) greeted(ctx context.Context, m topology.Member) (*back, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { nc.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
 	b := &back{Side: wire.NewSide(nc), member: m, done: make(chan struct{})}
 	h, err := b.Head()
 	if !stop() && err == nil {

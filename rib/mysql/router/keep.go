@@ -267,12 +267,13 @@ func (c *conn) keepDown(b *back) {
 		c.passing = true
 		opaque, rests, okay, stale := c.f.Opaque(), c.f.Idle(), c.f.OK(), c.session.sent.stale
 		c.mu.Unlock()
-		switch {
-		case opaque:
+		if opaque {
 			_ = c.client.W.Flush()
 			_, _ = io.Copy(c.client.Conn, b.R)
 			c.end(part, byServer)
 			return
+		}
+		switch {
 		case stale:
 			_, err = b.Payload(h)
 		case okay || first && cmd == wire.ComPrepare && h.Start[0] == 0:
@@ -280,19 +281,8 @@ func (c *conn) keepDown(b *back) {
 		default:
 			err = b.Forward(c.client, h)
 		}
-		corked := rests && c.parts()
-		if err == nil && (rests || b.R.Buffered() < 4) {
-			if corked {
-				cork(c.raw, 1)
-			}
-			err = c.client.W.Flush()
-		}
-		if err != nil {
-			c.end(cut, byClient)
+		if !c.answered(b, rests, err) {
 			return
-		}
-		if c.passed(); corked {
-			cork(c.raw, 0)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package router
 
 import (
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -24,7 +25,7 @@ const (
 // sight is what a statement's text says about the session after it.
 type sight struct {
 	pins    []string
-	unlocks bool // LOCK TABLES is over
+	unlocks bool // locks of before are over
 	looks   bool // it asks about the statement before it
 }
 
@@ -65,7 +66,10 @@ func (s *sight) word(w, first, second string) {
 	case pin != "":
 	case w == first && second == "":
 		pin = firstWords[w]
-		s.unlocks = s.unlocks || w == "UNLOCK"
+		if w == "UNLOCK" {
+			s.unlocks = true
+			s.pins = slices.DeleteFunc(s.pins, func(p string) bool { return p == pinLock })
+		}
 	case w == "TEMPORARY" && (first == "CREATE" || first == "DROP"):
 		pin = pinTemp
 	case first == "FLUSH" && (w == "LOCK" || w == "EXPORT"):

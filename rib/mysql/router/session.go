@@ -27,10 +27,10 @@ type session struct {
 	moved    bool             // nothing has been executed since it was carried over
 
 	sent struct { // the command under way
-		cmd   byte
-		text  []byte // of a statement, or a database
-		stmt  *stmt
-		stale bool // answers nothing the client should see
+		cmd       byte
+		text      []byte // of a statement, or a database
+		collation string // that SET NAMES asks for
+		stale     bool   // answers nothing the client should see
 	}
 	retrack bool // the server has forgotten to track the session
 }
@@ -60,7 +60,7 @@ func (s *session) why() string { return strings.Join(slices.Sorted(maps.Keys(s.p
 // command notes a command, and changes it to what the server understands. looks is true
 // for one that asks about a statement that another server has executed.
 func (s *session) command(p []byte) (out []byte, looks bool) {
-	s.sent.cmd, s.sent.text, s.sent.stmt = p[0], nil, nil
+	s.sent.cmd, s.sent.text, s.sent.collation = p[0], nil, ""
 	switch p[0] {
 	case wire.ComInitDB:
 		s.sent.text = p[1:]
@@ -79,14 +79,17 @@ func (s *session) command(p []byte) (out []byte, looks bool) {
 
 func (s *session) statement(text []byte) (looks bool) {
 	seen := read(text)
+	if seen.unlocks {
+		delete(s.pins, pinLock)
+	}
 	for _, why := range seen.pins {
 		s.pin(why)
 	}
+	if m := collate.FindSubmatch(text); m != nil {
+		s.sent.collation = string(m[1])
+	}
 	if counts.Match(text) {
 		s.pin(pinLastID)
-	}
-	if seen.unlocks && len(seen.pins) == 0 {
-		delete(s.pins, pinLock)
 	}
 	return seen.looks
 }
@@ -105,7 +108,6 @@ func (s *session) prepared(p []byte) []byte {
 		id = s.made
 	}
 	st := s.stmts[id]
-	s.sent.stmt = st
 	if st == nil {
 		binary.LittleEndian.PutUint32(p[1:], nobody)
 		return p
@@ -162,15 +164,25 @@ func (s *session) learn(o *wire.OK) {
 	if o.Next != nil {
 		s.next = *o.Next
 	}
+	if s.sent.collation != "" {
+		s.set("collation_connection", s.sent.collation) // MariaDB tracks the character set only
+	}
 	for name, value := range o.Vars {
 		if reports[name] || strings.HasPrefix(name, "session_track_") {
 			continue
 		}
-		if s.vars == nil {
-			s.vars = map[string]string{}
-		}
-		s.vars[name] = value
+		s.set(name, value)
 	}
+}
+
+func (s *session) set(name, value string) {
+	if s.vars == nil {
+		s.vars = map[string]string{}
+	}
+	if name == "character_set_connection" && value != s.vars[name] && s.sent.collation == "" {
+		delete(s.vars, "collation_connection") // it has that of the character set
+	}
+	s.vars[name] = value
 }
 
 // made notes a statement that the server has prepared, and changes its number in the
@@ -223,10 +235,11 @@ func (s *session) setup() []string {
 
 var (
 	// In a SELECT, LAST_INSERT_ID(x) sets what no answer tells.
-	counts = regexp.MustCompile(`(?is)^\s*(select|do)\b.*\blast_insert_id\s*\(\s*[^)\s]`)
-	word   = regexp.MustCompile(`^\w+$`)
-	number = regexp.MustCompile(`^-?\d+(\.\d+)?$`)
-	plain  = regexp.MustCompile(`^[\w ,.:+/@%-]*$`)
+	counts  = regexp.MustCompile(`(?is)^\s*(select|do)\b.*\blast_insert_id\s*\(\s*[^)\s]`)
+	collate = regexp.MustCompile(`(?is)^\s*set\s+names\s+\S+\s+collate\s+['"]?(\w+)`)
+	word    = regexp.MustCompile(`^\w+$`)
+	number  = regexp.MustCompile(`^-?\d+(\.\d+)?$`)
+	plain   = regexp.MustCompile(`^[\w ,.:+/@%-]*$`)
 )
 
 // literal writes a value so that no mode of SQL and no set of characters changes it.

@@ -156,7 +156,7 @@ func (s *suite) unreachable(t *testing.T) {
 	if err != nil {
 		t.Fatalf("New does no I/O that can fail so: %v", err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	s.fails(t, d, s.target(0, s.epoch))
 }
 
@@ -168,7 +168,7 @@ func (s *suite) unknown(t *testing.T) {
 	o["colour"] = "mauve"
 	d, err := s.New(endpoint.Options{Topology: Topology, Settings: o})
 	if err == nil {
-		d.Close()
+		_ = d.Close()
 		t.Fatal("New takes the setting colour, which does not exist")
 	}
 	if words := slices.Sorted(maps.Keys(o)); !known(err.Error(), words...) {

@@ -73,26 +73,16 @@ func Conform(t *testing.T, b Bench) {
 	}
 	s := &suite{Bench: b}
 	s.d = s.open(t)
-	t.Cleanup(func() { s.d.Close() })
-	for _, c := range []struct {
-		name string
-		run  func(t *testing.T)
-	}{
-		{"publish leads clients, and again changes nothing", s.publish},
-		{"publish elsewhere moves clients", s.move},
-		{"a lower epoch is refused", s.old},
-		{"withdraw leads nowhere until publish", s.withdraw},
-		{"another driver goes on", s.restart},
-		{"a call that was cut short can be made again", s.interrupted},
-		{"a failure is told and nothing is lost", s.broken},
-		{"an endpoint that is not there is named in time", s.unreachable},
-		{"an unknown setting is named", s.unknown},
-	} {
-		t.Run(c.name, c.run)
-		if t.Failed() {
-			return
-		}
-	}
+	t.Cleanup(func() { _ = s.d.Close() })
+	_ = t.Run("publish leads clients, and again changes nothing", s.publish) &&
+		t.Run("publish elsewhere moves clients", s.move) &&
+		t.Run("a lower epoch is refused", s.old) &&
+		t.Run("withdraw leads nowhere until publish", s.withdraw) &&
+		t.Run("another driver goes on", s.restart) &&
+		t.Run("a call that was cut short can be made again", s.interrupted) &&
+		t.Run("a failure is told and nothing is lost", s.broken) &&
+		t.Run("an endpoint that is not there is named in time", s.unreachable) &&
+		t.Run("an unknown setting is named", s.unknown)
 }
 
 type suite struct {

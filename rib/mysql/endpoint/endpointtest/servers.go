@@ -65,7 +65,7 @@ func Serve(t testing.TB, l net.Listener, name string) {
 // Greeting reads the version with which a server greets: the name of a tiny one. It ends
 // when ctx does.
 func Greeting(ctx context.Context, c net.Conn) (string, error) {
-	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	b, _, err := wire.NewSide(c).Read(1 << 16)
 	if err != nil {
 		return "", err

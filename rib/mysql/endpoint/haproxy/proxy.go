@@ -35,7 +35,7 @@ func (p *proxy) command(ctx context.Context, line string) (string, error) {
 		return "", fmt.Errorf("%w; does HAProxy run, with a stats socket of level admin there?", err)
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
 	if _, err = io.WriteString(c, line+"\n"); err != nil {
 		return "", err
 	}

@@ -66,12 +66,12 @@ func Enter(s *Side, l Login, password string, secure *tls.Config) (*Side, uint64
 	if err = s.Send(seq, l.Encode(false)); err != nil {
 		return nil, 0, 0, err
 	}
-	status, err := authenticate(s, l.Plugin, password, g.Nonce, secure != nil)
+	status, err := authenticate(s, password, g.Nonce, secure != nil)
 	return s, l.Caps, status, err
 }
 
 // authenticate answers what the server asks until it is content.
-func authenticate(s *Side, plugin, password string, nonce []byte, secure bool) (uint16, error) {
+func authenticate(s *Side, password string, nonce []byte, secure bool) (uint16, error) {
 	for {
 		b, seq, err := s.Read(limitLogin)
 		if err != nil {
@@ -88,7 +88,8 @@ func authenticate(s *Side, plugin, password string, nonce []byte, secure bool) (
 			return 0, &Refusal{b}
 		case headEOF:
 			name, rest, _ := bytes.Cut(b[1:], []byte{0})
-			plugin, nonce = string(name), bytes.Clone(bytes.TrimSuffix(rest, []byte{0}))
+			plugin := string(name)
+			nonce = bytes.Clone(bytes.TrimSuffix(rest, []byte{0}))
 			proof, ok := Prove(plugin, password, nonce)
 			if !ok {
 				return 0, fmt.Errorf("the server wants passwords to be proved by %s, which the router cannot; use %s or %s", plugin, Caching, Native)

@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +39,7 @@ type Head struct {
 func (s *Side) Head() (Head, error) {
 	b, err := s.R.Peek(4)
 	if err != nil {
-		if err == io.EOF && len(b) > 0 {
+		if errors.Is(err, io.EOF) && len(b) > 0 {
 			err = io.ErrUnexpectedEOF
 		}
 		return Head{}, err
@@ -103,7 +104,7 @@ func (s *Side) Send(seq byte, payload []byte) error {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -115,7 +116,7 @@ func lenenc(b []byte) (n uint64, rest []byte, ok bool) {
 	if len(b) == 0 {
 		return 0, nil, false
 	}
-	size := 0
+	var size int
 	switch b[0] {
 	case 0xfb, 0xff:
 		return 0, nil, false
