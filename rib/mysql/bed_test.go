@@ -122,7 +122,7 @@ func (b *bed) eventually(within time.Duration, cond func() string) {
 // adopt takes charge of the servers and waits until all is fine.
 func (b *bed) adopt(more map[string][]string) {
 	b.t.Helper()
-	in := map[string][]string{"topology": {"shop"}, "primary": {"db1"}, "replicas": {"db2,db3"}}
+	in := map[string][]string{"topology": {"shop"}, "primary": {"db1"}, "replicas": {"db2,db3"}, "lease": {"6s"}} // other tests run beside this one
 	for k, v := range more {
 		in[k] = v
 	}

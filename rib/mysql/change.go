@@ -115,6 +115,9 @@ func (in *adoptIn) word() (controller.Word, error) {
 
 func (r *service) adopt(ctx context.Context, run *action.Run, in adoptIn) (said, error) {
 	w, err := in.word()
+	if err == nil {
+		err = r.checkEndpoints(w.Topology, w.Policy)
+	}
 	if err != nil {
 		return said{}, err
 	}
@@ -123,6 +126,9 @@ func (r *service) adopt(ctx context.Context, run *action.Run, in adoptIn) (said,
 
 func (r *service) planAdopt(ctx context.Context, in adoptIn) (action.Plan, error) {
 	w, err := in.word()
+	if err == nil {
+		err = r.checkEndpoints(w.Topology, w.Policy)
+	}
 	if err != nil {
 		return action.Plan{}, err
 	}
@@ -193,6 +199,9 @@ func (r *service) policy(ctx context.Context, run *action.Run, in changePolicyIn
 		return topology.Policy{}, err
 	}
 	p, err := in.apply(t.Record.Policy)
+	if err == nil {
+		err = r.checkEndpoints(in.Topology, &p)
+	}
 	if err != nil {
 		return p, err
 	}

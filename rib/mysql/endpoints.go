@@ -41,6 +41,18 @@ func (r *service) openEndpoint(name string, e topology.Endpoint) (endpoint.Drive
 	}
 }
 
+// checkEndpoints refuses endpoints whose settings do not do. Nobody is asked.
+func (r *service) checkEndpoints(name string, p *topology.Policy) error {
+	for _, e := range p.Endpoints {
+		d, err := r.openEndpoint(name, e)
+		if err != nil {
+			return fault.Of(err).At("endpoint " + e.Kind)
+		}
+		_ = d.Close() // it has done nothing
+	}
+	return nil
+}
+
 // remote reaches hosts for virtual addresses.
 type remote struct {
 	r        *service

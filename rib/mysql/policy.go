@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (in *policyIn) apply(p topology.Policy) (topology.Policy, error) {
 	}
 	if len(in.Endpoint) > 0 {
 		p.Endpoints = nil
-		for _, text := range in.Endpoint {
+		for _, text := range rejoined(in.Endpoint) {
 			if text == "none" {
 				continue
 			}
@@ -76,6 +77,23 @@ func (in *policyIn) apply(p topology.Policy) (topology.Policy, error) {
 		}
 	}
 	return p, judge.Check(p)
+}
+
+// kinds are the endpoints that can be named.
+var kinds = []string{"vip", "haproxy", "proxysql", "consul", "hook", "none"}
+
+// rejoined puts together what the commas of a list have parted: settings may have some.
+func rejoined(list []string) []string {
+	var out []string
+	for _, text := range list {
+		kind, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+		if n := len(out); n > 0 && !slices.Contains(kinds, kind) {
+			out[n-1] += "," + text
+			continue
+		}
+		out = append(out, text)
+	}
+	return out
 }
 
 // readEndpoint reads "kind key=value key=value".
