@@ -125,7 +125,7 @@ func (w *world) pass(most time.Duration, until func() bool) bool {
 		}
 		w.tick(time.Now())
 		w.mu.Unlock()
-		time.Sleep(tick)
+		<-time.After(tick)
 		w.mu.Lock()
 	}
 	return true

@@ -73,7 +73,7 @@ func (w *world) run() {
 		w.tick(now)
 		ok = time.Since(w.began) > storm && len(faults) == 0 && w.writable() != nil
 		w.mu.Unlock()
-		time.Sleep(tick)
+		<-time.After(tick)
 		w.mu.Lock()
 	}
 	if !ok && len(w.broken) == 0 {

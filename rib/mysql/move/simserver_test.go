@@ -2,6 +2,7 @@ package move_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -341,7 +342,7 @@ func (s *server) self() string {
 	if s.w.flavour == gtid.MySQL {
 		return uuid(s.i)
 	}
-	return fmt.Sprint(s.i + 1)
+	return strconv.Itoa(s.i + 1)
 }
 
 // only returns the transaction of a number.
