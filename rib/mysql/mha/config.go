@@ -21,6 +21,7 @@ func Config(app, global File) *Import {
 	}
 	c.read(app, false)
 	c.members()
+	c.told(app.Name)
 	if len(c.result.Members) == 0 {
 		c.result.row(Row{Where: app.Name, Option: "[server1]"}, Attention, "no server is defined; MHA refuses the file too")
 	}
@@ -139,6 +140,25 @@ func (c *config) members() {
 			m.Role = topology.Never
 		}
 		c.result.Members = append(c.result.Members, m)
+	}
+}
+
+// told completes the endpoint that runs scripts by what MHA tells them.
+func (c *config) told(file string) {
+	n := slices.IndexFunc(c.result.Policy.Endpoints, func(e topology.Endpoint) bool { return e.Kind == "hook" })
+	if n < 0 {
+		return
+	}
+	settings := c.result.Policy.Endpoints[n].Settings
+	if settings[hookFailover] == "" {
+		c.result.Policy.Endpoints = slices.Delete(c.result.Policy.Endpoints, n, n+1)
+		c.result.row(Row{Where: file, Option: "master_ip_failover_script"}, Attention, "is missing or not to be used as it is; endpoint hook is left out, for a failover needs it")
+		return
+	}
+	for _, key := range []string{"ssh_user", "ssh_port", "user"} {
+		if value := c.defaults[key]; value != "" && !strings.ContainsAny(value, " \t") {
+			settings[key] = value
+		}
 	}
 }
 

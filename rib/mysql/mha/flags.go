@@ -58,10 +58,10 @@ var flags = map[string]flag{
 	"--demote-master":  rpladmin(bare(always(OK, "always: the old primary becomes a replica"))),
 
 	// scripts
-	"--exec-before":        always(Attention, "not run as it is: endpoint hook runs a script with MHA's arguments (--command=stop) before the primary moves"),
-	"--exec-after":         always(Attention, "not run as it is: endpoint hook runs a script with MHA's arguments (--command=start) after the primary has moved"),
-	"--exec-post-failover": failover(always(Attention, "not run as it is: endpoint hook runs a script with MHA's arguments (--command=start) after the primary has moved")),
-	"--script-threshold":   always(Dropped, "a hook's exit status is 0 for success, 10 for go on all the same, as MHA has it"),
+	"--exec-before":        always(Attention, "not run as it is: endpoint hook runs its command before the primary moves (KANAME_COMMAND=withdraw), and tells it all by KANAME_*"),
+	"--exec-after":         always(Attention, "not run as it is: endpoint hook runs its command after the primary has moved (KANAME_COMMAND=publish), and tells it all by KANAME_*"),
+	"--exec-post-failover": failover(always(Attention, "not run as it is: endpoint hook runs its command after the primary has moved (KANAME_COMMAND=publish), and tells it all by KANAME_*")),
+	"--script-threshold":   always(Dropped, "an exit status of a hook other than 0 counts as failed, and is told"),
 
 	// accounts and TLS
 	"--rpl-user": with((*utilities).replication),

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"kaname.dev/kaname/rib/mysql/endpoint"
+	"kaname.dev/kaname/rib/mysql/endpoint/hook"
 	"kaname.dev/kaname/rib/mysql/mha"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
@@ -21,6 +23,7 @@ const globalFile = `# for all applications
 user=root
 password=global-secret
 ssh_user=root
+ssh_port=2222
 ping_interval=3
 report_script=/script/masterha/send_report
 `
@@ -85,7 +88,7 @@ func TestConfig(t *testing.T) {
 	policy := topology.DefaultPolicy()
 	policy.FenceCommand = []string{"/script/masterha/power_manager", "--ilo", "10.0.0.9", "--command=stop", "--host={host}", "--ip={ip}", "--port={port}"}
 	policy.Endpoints = []topology.Endpoint{{Kind: "hook", Settings: map[string]string{
-		"mha_failover": "/script/masterha/master_ip_failover", "mha_online_change": "/script/masterha/master_ip_online_change",
+		"failover": "/script/masterha/master_ip_failover", "online": "/script/masterha/master_ip_online_change", "ssh_user": "root", "user": "root", "ssh_port": "2222",
 	}}}
 	if diff := cmp.Diff(policy, i.Policy); diff != "" {
 		t.Error(diff)
@@ -96,12 +99,15 @@ func TestConfig(t *testing.T) {
 	want := "kaname mysql adopt shop --primary PRIMARY --replicas db1,db2,db3 --prefer db1,db2 --never db3 " +
 		"--fence-command=/script/masterha/power_manager --fence-command=--ilo --fence-command=10.0.0.9 --fence-command=--command=stop " +
 		"'--fence-command=--host={host}' '--fence-command=--ip={ip}' '--fence-command=--port={port}' " +
-		"--endpoint 'hook mha_failover=/script/masterha/master_ip_failover mha_online_change=/script/masterha/master_ip_online_change'"
+		"--endpoint 'hook failover=/script/masterha/master_ip_failover online=/script/masterha/master_ip_online_change ssh_port=2222 ssh_user=root user=root'"
 	if diff := cmp.Diff(want, i.Adopt("shop", "")); diff != "" {
 		t.Error(diff)
 	}
 	if got := i.Adopt("shop", "db2"); !strings.Contains(got, "--primary db2 --replicas db1,db3 ") {
 		t.Errorf("with a primary: %s", got)
+	}
+	if _, err := hook.New(endpoint.Options{Topology: "shop", Settings: i.Policy.Endpoints[0].Settings}); err != nil {
+		t.Error(err)
 	}
 	levels := map[mha.Level]int{}
 	for _, r := range i.Rows {
@@ -113,7 +119,7 @@ func TestConfig(t *testing.T) {
 	if n := strings.Count(appFile+globalFile, "="); len(i.Rows) != n {
 		t.Errorf("%d rows for %d options", len(i.Rows), n)
 	}
-	if diff := cmp.Diff(map[mha.Level]int{mha.OK: 9, mha.Changed: 13, mha.Dropped: 4, mha.Attention: 2}, levels); diff != "" {
+	if diff := cmp.Diff(map[mha.Level]int{mha.OK: 9, mha.Changed: 13, mha.Dropped: 5, mha.Attention: 2}, levels); diff != "" {
 		t.Error(diff)
 	}
 	text, err := json.Marshal(i)
@@ -166,7 +172,8 @@ func TestWhatIsWrongInAFileIsToldWithItsLine(t *testing.T) {
 		{"[server1]\nhostname=db1\nport=many\n", "app1.cnf:2", "port", "is not a port"},
 		{"[server1]\nhostname=db1\ncandidate_master=1\nno_master=1\n", "app1.cnf:4", "no_master", "though it is candidate_master"},
 		{"[server1]\nhostname=db1\nshutdown_script=power --password=x\n", "app1.cnf:3", "shutdown_script", "has a password"},
-		{"[server1]\nhostname=db1\nmaster_ip_failover_script=/a/b --c\n", "app1.cnf:3", "master_ip_failover_script", "path of a program only"},
+		{"[server1]\nhostname=db1\nmaster_ip_failover_script=/a/b --c\n", "app1.cnf:3", "master_ip_failover_script", "carries no blanks"},
+		{"[server1]\nhostname=db1\nmaster_ip_online_change_script=/a/b\n", "app1.cnf", "master_ip_failover_script", "a failover needs it"},
 		{"[server1]\nhostname=db1\nsecondary_check_script=/own/check\n", "app1.cnf:3", "secondary_check_script", "is not run"},
 		{"# nothing\n", "app1.cnf", "[server1]", "no server is defined"},
 	} {

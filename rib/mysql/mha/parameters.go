@@ -41,8 +41,8 @@ var binlogs = map[string]Level{"hostname": Attention}
 
 // The settings of endpoint "hook" that take MHA's scripts.
 const (
-	hookFailover = "mha_failover"
-	hookOnline   = "mha_online_change"
+	hookFailover = "failover"
+	hookOnline   = "online"
 )
 
 // parameters are all that MHA 0.58 takes: @PARAM_ARRAY in lib/MHA/Config.pm.
@@ -100,8 +100,8 @@ var parameters = map[string]parameter{
 	// ssh
 	"ssh_host":               local(is(Dropped, noSSH)),
 	"ssh_ip":                 local(is(Dropped, noSSH)),
-	"ssh_port":               is(Dropped, noSSH),
-	"ssh_user":               is(Dropped, noSSH),
+	"ssh_port":               is(Dropped, noSSH+"; scripts of endpoint hook are told it"),
+	"ssh_user":               is(Dropped, noSSH+"; scripts of endpoint hook are told it"),
 	"ssh_options":            is(Dropped, noSSH),
 	"ssh_connection_timeout": is(Dropped, noSSH),
 	"skip_init_ssh_check":    local(is(Dropped, noSSH)),
@@ -164,10 +164,10 @@ func script(setting string) func(*config, line) (Level, string) {
 			return OK, asByDefault
 		}
 		if strings.ContainsAny(l.value, " \t") {
-			return Attention, "endpoint hook takes the path of a program only: write a script that runs this, and give its path as " + setting
+			return Attention, "--endpoint carries no blanks: write a script that runs this, and give its path as " + setting + " of endpoint hook"
 		}
 		c.result.hook(setting, l.value)
-		return Changed, "endpoint hook, " + setting + "=" + l.value + ": run on the core that leads, with MHA's arguments; no account of the database is handed to it"
+		return Changed, "endpoint hook, " + setting + "=" + l.value + ": run on the core that leads, with MHA's arguments but for passwords"
 	}
 }
 
