@@ -83,7 +83,10 @@ func (s *Server) Probe(ctx context.Context, n int64) error {
 	return s.with(ctx, "commit a row", func(x *session) error {
 		r, err := x.ExecContext(ctx, "INSERT INTO kaname.beat (name, n) SELECT ?, ? FROM DUAL WHERE @@GLOBAL.read_only=0 "+
 			"ON DUPLICATE KEY UPDATE n=VALUES(n), at=CURRENT_TIMESTAMP(6)", s.name, n)
-		if err != nil {
+		switch {
+		case code(err) == errReadOnly:
+			return fmt.Errorf("%w: %w", ErrClosed, err)
+		case err != nil:
 			return err
 		}
 		if changed, err := r.RowsAffected(); err != nil || changed == 0 {

@@ -44,6 +44,7 @@ const (
 	errNoSuchThread   = 1094
 	errNoSuchDatabase = 1049
 	errNoSuchTable    = 1146
+	errReadOnly       = 1290
 	errNoLibrary      = 1126
 	errPluginExists   = 1125
 	errPluginHere     = 1968 // MariaDB's

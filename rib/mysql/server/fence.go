@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +14,9 @@ import (
 // whose commits wait for acknowledgements, where read_only alone waits for ever. All
 // connections are cut, first those of replicas, so that no acknowledgement comes in any
 // more, then those of clients; no commit that waits is acknowledged to its client. Its
-// transaction stays in the server, as one that only this server may have.
+// transaction stays in the server, as one that only this server may have; a MySQL goes on
+// waiting for its acknowledgement, is offline instead of read-only, and lets
+// administrators in.
 //
 // When ctx ends before that, the server may still be open, and is to be killed.
 func (s *Server) Fence(ctx context.Context) error {
@@ -33,25 +35,28 @@ func (s *Server) Fence(ctx context.Context) error {
 // Killed, a MariaDB's stops waiting, and the others, whose clients still listen, are told
 // that their commits have succeeded. So it is killed last, when everybody else is, and
 // nobody can join: the server waits to be closed and lets no new statement write. A MySQL's
-// goes on waiting although it is killed, and the server does not close before; so when all
-// are killed, waiting is switched off, with nobody left to hear of it.
+// goes on waiting although it is killed, and the server does not close before: then
+// offline_mode is the fence, and that all who were connected are cut. Waiting is not
+// switched off, which takes half a second and is for Follow to do.
 type fence struct {
 	*pair
 
 	s *Server
 	// bar is the newest connection when the server began to wait to be closed: later
 	// ones have written nothing. 0: it does not wait yet.
-	bar      int64
-	released *words // waiting for acknowledgements was switched off
+	bar int64
 }
+
+// errOffline ends the wait for a MySQL to close that waits for acknowledgements.
+var errOffline = errors.New("it is offline, and all are cut")
 
 func (f *fence) do(ctx context.Context) error {
 	if err := f.cut.do(ctx, f.cut.d.cut...); err != nil {
 		return err
 	}
 	err := f.s.until(ctx, f.pair, f.round)
-	if f.released != nil {
-		err = first(err, f.cut.do(ctx, fmt.Sprintf("SET GLOBAL rpl_semi_sync_%s_enabled=1", f.released.source)))
+	if errors.Is(err, errOffline) { // what waits to close the server must not do so later
+		return f.cut.kill(ctx, []thread{{id: f.ids[1]}})
 	}
 	if err != nil {
 		return err
@@ -75,10 +80,12 @@ func (f *fence) round(ctx context.Context, _ time.Duration) error {
 			return nil // killed just now: it may not know yet
 		}
 	}
-	if f.cut.d.flavour == gtid.MariaDB {
-		return f.cut.kill(ctx, waiting(all))
+	last := waiting(all)
+	live := slices.DeleteFunc(slices.Clone(last), func(t thread) bool { return t.killed })
+	if f.cut.d.flavour == gtid.MySQL && len(last) > 0 && len(live) == 0 {
+		return errOffline
 	}
-	return f.release(ctx, waiting(all))
+	return f.cut.kill(ctx, live)
 }
 
 // barred sees whether the server waits to be closed.
@@ -100,23 +107,4 @@ func (f *fence) barred(ctx context.Context, all []thread) error {
 
 func waiting(all []thread) []thread {
 	return slices.DeleteFunc(slices.Clone(all), func(t thread) bool { return !t.waits })
-}
-
-// release cuts the clients of a MySQL that wait for acknowledgements, and in the next round
-// ends the waiting.
-func (f *fence) release(ctx context.Context, all []thread) error {
-	live := slices.DeleteFunc(all, func(t thread) bool { return t.killed })
-	if len(live) > 0 || f.released != nil {
-		return f.cut.kill(ctx, live)
-	}
-	status, err := f.cut.status(ctx)
-	if err != nil || number(status["rpl_semi_sync_source_wait_sessions"]) == 0 {
-		return err
-	}
-	w, err := f.cut.words(ctx)
-	if err != nil || w == nil {
-		return err
-	}
-	f.released = w
-	return f.cut.do(ctx, fmt.Sprintf("SET GLOBAL rpl_semi_sync_%s_enabled=0", w.source))
 }

@@ -41,6 +41,10 @@ func (s *Server) Follow(ctx context.Context, src Source, acker bool) error {
 		if err := s.semiSync(ctx, x, false, 0, acker); err != nil {
 			return err
 		}
+		// A MySQL that was fenced while commits waited could not close before.
+		if err := s.shut(ctx, x); err != nil {
+			return err
+		}
 		name, err := s.release(ctx, x, src.Has)
 		if err != nil {
 			return err

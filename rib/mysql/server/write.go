@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -19,10 +20,11 @@ func (s *Server) Writable(ctx context.Context) error {
 func (s *Server) Reopen(ctx context.Context) error { return s.Writable(ctx) }
 
 // ReadOnly closes the server for writes and waits for statements and commits that are under
-// way: on a primary whose commits wait for acknowledgements that do not come, until ctx
-// ends. CloseWrites and Fence do something about that.
+// way, however long they take. On a primary whose commits wait for acknowledgements that
+// do not come it fails at the end of ctx, and the server stays open: see Fence.
 func (s *Server) ReadOnly(ctx context.Context) error {
-	return s.with(ctx, "close for writes", func(x *session) error { return s.shut(ctx, x) })
+	_, err := s.CloseWrites(ctx, math.MaxInt64)
+	return err
 }
 
 // shut closes the server in the session. The server gives up by itself soon after ctx: a
@@ -154,6 +156,8 @@ func (p *pair) cutWho(ctx context.Context, who func(thread) bool) ([]thread, err
 // until shuts the server in one session and calls cut in the other, at once and then every
 // 20 ms until that is done.
 func (s *Server) until(ctx context.Context, p *pair, cut func(context.Context, time.Duration) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.shut(ctx, p.shut) }() // ends soon after ctx; waited for below
 	began := time.Now()
@@ -166,7 +170,9 @@ func (s *Server) until(ctx context.Context, p *pair, cut func(context.Context, t
 		case <-tick.C:
 		}
 		if err := cut(ctx, time.Since(began)); err != nil {
-			return errors.Join(err, <-done)
+			cancel()
+			<-done
+			return err
 		}
 	}
 }

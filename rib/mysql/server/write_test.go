@@ -173,6 +173,17 @@ func testFence(t *testing.T, f *pair) {
 // testFenceIsolated fences a primary whose commits wait for ever, and which its clients
 // storm: within the bound, and with no commit acknowledged.
 func testFenceIsolated(t *testing.T, f *pair) {
+	rounds := 3
+	if lab.Soak() {
+		rounds = 50
+	}
+	for range rounds {
+		f.fenceIsolated(t)
+	}
+}
+
+func (f *pair) fenceIsolated(t *testing.T) {
+	t.Helper()
 	ctx := within(t, 30*time.Second)
 	ok(t, f.r.StopReceiver(ctx))
 	from := f.next
