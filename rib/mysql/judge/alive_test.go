@@ -142,6 +142,14 @@ func TestBlocked(t *testing.T) {
 			}
 		})
 	}
+	t.Run("few topologies, all in trouble", func(t *testing.T) {
+		v := peace(2)
+		all(mute("db1", 2*time.Second), parted("db2", "db1", 2*time.Second), parted("db3", "db1", 2*time.Second))(&v)
+		v.Troubled, v.Watched = 4, 4
+		if got := Judge(v); !got.Act {
+			t.Errorf("%+v", got)
+		}
+	})
 	t.Run("breaker", func(t *testing.T) {
 		for _, n := range []int{1, 4, 39, 40, 200} {
 			v := peace(2)
