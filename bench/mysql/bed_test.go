@@ -4,6 +4,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -82,7 +83,7 @@ func newBed(t *testing.T, o options) *bed {
 	b.front = b.join("app", b.net.Hosts[cores+n], fmt.Sprintf(
 		"mysql:\n  routers:\n    - topology: %s\n      listen: \"127.0.0.1:%d\"\n      users: %s\n", shop, routerPort, users))
 	b.adopt(o)
-	b.client = b.newClient(load.Options{Every: o.every})
+	b.client = b.newClient(load.Options{Every: cmp.Or(o.every, 20*time.Millisecond)})
 	b.watch = load.Watch(t, b.db...)
 	b.until("the client writes", 30*time.Second, func() bool { return b.client.Acks() > 50 })
 	return b
@@ -91,9 +92,15 @@ func newBed(t *testing.T, o options) *bed {
 // servers starts the database servers: a replicating topology.
 func (b *bed) servers(o options, hosts []*netns.Host) {
 	b.t.Helper()
+	args := o.args
+	if o.flavour == labmysql.FlavourMariaDB {
+		// As one runs MariaDB for this: replicas that keep up with many writers, and a killed
+		// primary that drops at its start what no replica has acknowledged (MDEV-21117).
+		args = append([]string{"--slave-parallel-threads=4", "--init-rpl-role=SLAVE"}, args...)
+	}
 	var each []labmysql.Options
 	for i, h := range hosts {
-		so := labmysql.Options{Host: h, ID: i + 1, Name: fmt.Sprintf("db%d", i+1), Args: o.args}
+		so := labmysql.Options{Host: h, ID: i + 1, Name: fmt.Sprintf("db%d", i+1), Args: args}
 		if o.dir != nil {
 			so.Dir = o.dir(i, h)
 		}
@@ -244,8 +251,15 @@ func (b *bed) replication() string {
 			st["Slave_IO_Running"]+st["Replica_IO_Running"], st["Slave_SQL_Running"]+st["Replica_SQL_Running"],
 			st["Last_IO_Error"], st["Last_SQL_Error"], v.Value(b.t, "SELECT @@read_only"))
 	}
+	if b.watch != nil {
+		fmt.Fprintf(&s, "open were %s\n", strings.Join(b.watch.Sight(time.Time{}).Story, ", "))
+	}
+	var rows []struct{ Server, State, Position, Note string }
 	raw, err := b.try("mysql", "topology", shop)
-	fmt.Fprintf(&s, "%s %v\n", raw, err)
+	if err == nil {
+		err = json.Unmarshal(raw, &rows)
+	}
+	fmt.Fprintf(&s, "%+v %v\n", rows, err)
 	return s.String()
 }
 

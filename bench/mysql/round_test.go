@@ -35,7 +35,7 @@ type outcome struct {
 // round has a scenario happen once, and waits until all is well again.
 func (b *bed) round(s scenario) outcome {
 	b.t.Helper()
-	before := b.fine(3 * time.Minute)
+	before := b.fine(90 * time.Second)
 	old := b.server(before.Primary)
 	had := b.client.Acks()
 	b.until("the client writes", 30*time.Second, func() bool { return b.client.Acks() > had+50 })
@@ -53,7 +53,7 @@ func (b *bed) round(s scenario) outcome {
 	if s.heal != nil {
 		s.heal(b, old)
 	}
-	after := b.fine(3 * time.Minute)
+	after := b.fine(90 * time.Second)
 	if s.stays > 0 && (after.Primary != before.Primary || after.Epoch != before.Epoch) {
 		b.t.Errorf("%s: the primary was moved from %s to %s\n%s", s.name, before.Primary, after.Primary, b.story())
 	}
