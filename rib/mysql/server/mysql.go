@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -48,11 +49,19 @@ func mysqlChannels(ctx context.Context, x *session) ([]channel, error) {
 		if err != nil {
 			return nil, err
 		}
+		trouble := r["last_sql_error"]
+		if trouble != "" { // with several workers it only says where to look
+			why, err := x.value(ctx, "SELECT MAX(last_error_message) FROM performance_schema.replication_applier_status_by_worker WHERE channel_name=? AND last_error_number<>0", name)
+			if err != nil {
+				return nil, err
+			}
+			trouble = cmp.Or(why, trouble)
+		}
 		lag, known := r["seconds_behind_source"]
 		out = append(out, channel{
 			name: name, source: net.JoinHostPort(r["source_host"], r["source_port"]),
 			receiver: r["replica_io_running"], recvErr: r["last_io_error"],
-			applying: on(r["replica_sql_running"]), applyErr: r["last_sql_error"],
+			applying: on(r["replica_sql_running"]), applyErr: trouble,
 			lag: seconds(lag, known), delay: seconds(r["sql_delay"], true),
 			byGTID: r["auto_position"] == "1", filtered: filtered(r), received: received,
 			marks: strings.Join([]string{count[name], r["retrieved_gtid_set"], r["source_log_file"], r["read_source_log_pos"]}, " "),
