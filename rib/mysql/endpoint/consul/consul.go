@@ -76,7 +76,8 @@ const timeout = 10 * time.Second
 //
 //	address       http://127.0.0.1:8500; https:// for TLS
 //	token_file    file with the token, read for each call; needs key:write on the keys, and
-//	              node:write and service:write for a service
+//	              node:write and service:write for a service. Without it the library takes
+//	              CONSUL_HTTP_TOKEN, if that is in the environment
 //	ca_file       certificates that Consul's must be signed by; the system's
 //	cert_file, key_file  this client's certificate and key
 //	server_name   the name in Consul's certificate, if not the address's
