@@ -93,11 +93,12 @@ func (t table) describe(e Event, line func(string) error) error {
 		return line("UPDATE " + oneLine([]byte(t.name)) + ", parts of JSON documents")
 	}
 	for len(c.b) > 0 && !c.bad {
+		left := len(c.b)
 		text := verb + " " + oneLine([]byte(t.name)) + " (" + t.row(c, before) + ")"
 		if verb == "UPDATE" {
 			text += " TO (" + t.row(c, after) + ")"
 		}
-		if c.bad {
+		if c.bad = c.bad || len(c.b) == left; c.bad { // a row of nothing would never end
 			text = "a row of " + oneLine([]byte(t.name)) + " that cannot be shown"
 		}
 		if err := line(text); err != nil {
