@@ -219,8 +219,8 @@ func (b *bed) fine(within time.Duration) status {
 	return s
 }
 
-// replicating reports whether all servers but the primary replicate from it and it waits
-// for acknowledgements, as they themselves say.
+// replicating reports whether all servers but the primary replicate from it and have caught
+// up, as they themselves say.
 func (b *bed) replicating(primary string) bool {
 	p := b.server(primary)
 	for _, s := range b.db {
@@ -231,6 +231,9 @@ func (b *bed) replicating(primary string) bool {
 			continue
 		}
 		st := s.Replica(b.t)
+		if st["Seconds_Behind_Master"]+st["Seconds_Behind_Source"] != "0" {
+			return false
+		}
 		if st["Master_Host"]+st["Source_Host"] != p.IP || st["Slave_IO_Running"]+st["Replica_IO_Running"] != "Yes" || st["Slave_SQL_Running"]+st["Replica_SQL_Running"] != "Yes" {
 			return false
 		}
