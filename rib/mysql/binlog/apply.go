@@ -95,10 +95,12 @@ func (a *applier) begin(ctx context.Context) error {
 	if a.begun {
 		return nil
 	}
-	a.begun = true
 	if a.flavour == gtid.MariaDB {
-		return a.position(ctx)
+		err := a.position(ctx)
+		a.begun = err == nil
+		return err
 	}
+	a.begun = true
 	if err := a.conn.QueryRowContext(ctx, "SELECT @@global.super_read_only").Scan(&a.super); err != nil {
 		return fmt.Errorf("ask the server whether it is closed: %w", err)
 	}

@@ -175,6 +175,11 @@ func TestExtra(t *testing.T) {
 	b := labmysql.Topology(t, gtid.MariaDB, 2, quick)
 	p, r := b.Primary(), b.Replicas()[0]
 	p.SemiSync(t, false)
+	r.Exec(t, "STOP SLAVE IO_THREAD")
+	p.Exec(t, "INSERT INTO app.proof VALUES (9)")
+	if n, err := apply(t, r, binlog.Tail(t.Context(), logs(t, p), executed(t, r))); n != 0 || err == nil || !strings.Contains(err.Error(), "replication must be stopped") {
+		t.Errorf("applied %d while the replica's applier runs: %v", n, err)
+	}
 	r.Exec(t, "STOP SLAVE", "SET GLOBAL read_only=0", "INSERT INTO app.proof VALUES (1)", "INSERT INTO app.proof VALUES (2)")
 	for i := range 5 {
 		p.Exec(t, fmt.Sprintf("INSERT INTO app.proof VALUES (%d)", 10+i))

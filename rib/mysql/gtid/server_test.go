@@ -11,8 +11,12 @@ import (
 	"kaname.dev/kaname/rib/mysql/gtid"
 )
 
+// quick servers do not wait for the disk.
+var quick = labmysql.Options{Args: []string{"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2"}}
+
 // TestMySQLAgrees asks a real server for the same sums.
 func TestMySQLAgrees(t *testing.T) {
+	t.Parallel()
 	s := labmysql.MySQL(t, labmysql.Options{})
 	ask := func(query string, args ...any) string {
 		return strings.TrimSpace(s.Value(t, query, args...))
@@ -53,7 +57,8 @@ func TestMySQLAgrees(t *testing.T) {
 
 // TestMariaDBAgrees asks a real server which positions it has reached.
 func TestMariaDBAgrees(t *testing.T) {
-	s := labmysql.MariaDB(t, labmysql.Options{})
+	t.Parallel()
+	s := labmysql.MariaDB(t, quick)
 	for i := range 40 {
 		at, want := someSet(gtid.MariaDB, false).Example(2*i), someSet(gtid.MariaDB, false).Example(2*i+1)
 		if doubled(at) || doubled(want) {
@@ -113,7 +118,8 @@ func state(t *testing.T, s *labmysql.Server) gtid.Set {
 // TestDivergenceIsReal has two servers write the same number: the one must not replicate
 // from the other, and neither contains the other.
 func TestDivergenceIsReal(t *testing.T) {
-	b := labmysql.Topology(t, labmysql.FlavourMariaDB, 2)
+	t.Parallel()
+	b := labmysql.Topology(t, labmysql.FlavourMariaDB, 2, quick)
 	p, r := b.Primary(), b.Replicas()[0]
 	p.SemiSync(t, false)
 	states := func() (primary, replica gtid.Set) {
@@ -146,7 +152,8 @@ func TestDivergenceIsReal(t *testing.T) {
 // TestSeededPrimary: a primary that was copied from another knows by gtid_slave_pos what its
 // own binary log does not.
 func TestSeededPrimary(t *testing.T) {
-	old, p := labmysql.MariaDB(t, labmysql.Options{}), labmysql.MariaDB(t, labmysql.Options{})
+	t.Parallel()
+	old, p := labmysql.MariaDB(t, quick), labmysql.MariaDB(t, quick)
 	for _, s := range []*labmysql.Server{old, p} {
 		s.Writable(t, true)
 	}
