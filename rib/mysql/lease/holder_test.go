@@ -106,14 +106,14 @@ func TestHolderWinsAndLoses(t *testing.T) {
 		}
 		h.Set(claim)
 		until(t, h, true, time.Second)
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		synctest.Wait()
 		if s := h.State(); !s.Held || !cmp.Equal(s.Voters, []string{"db1", "db2"}) {
 			t.Fatalf("after ten seconds: %+v", s)
 		}
 		// One of two voters suffices.
 		v.set(func() { v.silent["db1"] = true })
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		if !h.State().Held {
 			t.Fatal("lost with one of two voters")
 		}
@@ -149,7 +149,7 @@ func TestHolderSuspended(t *testing.T) {
 		h.Controller(3, clock())
 		v.set(func() { clear(v.answers) })
 		suspend(200 * time.Millisecond)
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		if !h.State().Held {
 			t.Error("lost by a pause that grants outlive")
 		}
@@ -168,7 +168,7 @@ func TestHolderHearsOfAHigherEpoch(t *testing.T) {
 		until(t, h, true, time.Second)
 		no := lease.Answer{Epoch: 4, Why: "epoch 3 is over"}
 		v.set(func() { v.answers["db1"] = no })
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if s := h.State(); !s.Held || s.Over || s.Higher != 4 {
 			t.Fatalf("one of two is frozen: %+v", s)
@@ -216,14 +216,14 @@ func TestHolderForgetsGrantsOfAnotherEpoch(t *testing.T) {
 		if h.State().Held {
 			t.Error("held by grants to epoch 3")
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if h.State().Held {
 			t.Error("held by answers for epoch 3")
 		}
 		h.Set(lease.Claim{})
 		v.set(func() { v.asked = 0 })
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		v.set(func() {
 			if v.asked != 0 {

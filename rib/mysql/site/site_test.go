@@ -28,6 +28,7 @@ func TestSite(t *testing.T) {
 			b := newBed(t, f, 3)
 			agentRestarted(t, b)
 			cutOff(t, b)
+			stuck(t, b)
 			hung(t, b)
 			reports(t, b)
 			failover(t, b)
@@ -110,6 +111,24 @@ func cutOff(t *testing.T, b *bed) {
 	b.cuts(false, p+">"+r2, p+">controller")
 	if err := b.insert(0, 2); err != nil {
 		t.Error(err)
+	}
+}
+
+// stuck: a primary whose replicas receive nothing waits, and says for what.
+func stuck(t *testing.T, b *bed) {
+	t.Helper()
+	for _, verb := range []string{"STOP", "START"} {
+		since := time.Now()
+		for _, s := range b.servers[1:] {
+			s.Exec(t, verb+" "+word(b.flavour)+" IO_THREAD")
+		}
+		b.told(b.servers[0].Name, verb, since, func(r topology.Report) bool {
+			c := r.Self.Commit
+			if verb == "START" {
+				return c != nil && c.Stuck == 0 && c.Took < time.Second
+			}
+			return c != nil && c.Stuck > time.Second && c.Acks && strings.Contains(c.Trouble, "semi-sync ACK")
+		})
 	}
 }
 

@@ -43,6 +43,7 @@ type Local struct {
 	probe   asked
 	failing time.Time // since when all probes have ended with an error
 	probing bool
+	waits   string // what the commit under way waits for, as the server says
 	disk    topology.Disk
 
 	looks, probes, changed chan struct{}
@@ -75,6 +76,7 @@ func (l *Local) Run(ctx context.Context) {
 	all.Go(func() { l.each(ctx, topology.Beat, l.looks, l.look) })
 	all.Go(func() { l.each(ctx, probeEvery, l.probes, l.commit) })
 	all.Go(func() { l.each(ctx, time.Second, nil, l.space) })
+	all.Go(func() { l.each(ctx, topology.Beat, nil, l.explain) })
 }
 
 func (l *Local) each(ctx context.Context, every time.Duration, now <-chan struct{}, do func(context.Context)) {
@@ -154,9 +156,10 @@ func (l *Local) commits() *topology.Commit {
 	c := &topology.Commit{Took: l.probe.took, Trouble: l.probe.trouble}
 	if !l.probe.since.IsZero() {
 		c.Stuck = time.Since(l.probe.since)
+		c.Trouble = l.waits
 		// A lossless primary with fewer replicas than it waits for is stuck by design.
 		s := l.self.SemiSync
-		c.Acks = s.Waits && s.Active && s.Clients < max(s.Acks, 1)
+		c.Acks = forAcks(l.waits) || s.Waits && s.Active && s.Clients < max(s.Acks, 1)
 	}
 	if !l.failing.IsZero() {
 		c.Failing = time.Since(l.failing)
@@ -169,6 +172,9 @@ func (l *Local) begin(a *asked) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a.since = time.Now()
+	if a == &l.probe {
+		l.waits = ""
+	}
 	return a.since
 }
 

@@ -18,7 +18,7 @@ import (
 // run starts a function that ends with its context, and waits for it at the test's end.
 func run(t *testing.T, f func(context.Context)) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { f(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
