@@ -98,7 +98,15 @@ func (m *mover) levelFrom(ctx context.Context, to, from *topology.Member, all gt
 	if err != nil {
 		return gtid.Set{}, err
 	}
-	return gtid.Parse(m.r.Flavour, f.Executed)
+	has, err := gtid.Parse(m.r.Flavour, f.Executed)
+	if err != nil {
+		return has, err
+	}
+	// Positions of MariaDB compare by number only; here both must be the same transaction.
+	if !has.Contains(all) || m.r.Flavour == gtid.MariaDB && !all.Contains(has) {
+		return has, fmt.Errorf("%s is at %s after it was levelled from %s, which is at %s", to.Name, has, from.Name, all)
+	}
+	return has, nil
 }
 
 // rescue completes the candidate from the old primary, if that is closed and its agent

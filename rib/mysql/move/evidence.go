@@ -109,7 +109,16 @@ func (e *known) tell(m *member, had, opened gtid.Set) error {
 		m.own = m.own.Union(before)
 	}
 	m.part = m.received.Minus(m.own)
-	m.hidden = m.part.Empty() && !m.own.Empty()
+	if !m.part.Empty() || m.own.Empty() {
+		return nil
+	}
+	// A position of its own hides what came before it. One transaction more than others are
+	// known to have hides nothing: before it the server had just what they have.
+	one := others.Position()
+	m.hidden = size(m.received.Minus(others)) != 1 || strings.Contains(one.String(), ",")
+	if !m.hidden {
+		m.part = one
+	}
 	return nil
 }
 
@@ -212,9 +221,12 @@ func size(s gtid.Set) uint64 {
 	return n
 }
 
-// gives reports whether a member can be levelled from another.
+// gives reports whether a member can be levelled from another. In MariaDB what a giver has
+// written itself would take the place of what the old primary wrote under the same numbers;
+// in MySQL it comes along as what it is.
 func (e *known) gives(m, to *member) bool {
-	return m != to && m.said && m.frozen.Applies && m.fact.Delay == 0
+	clean := m.own.Empty() || e.record.Flavour == gtid.MySQL
+	return m != to && m.said && m.frozen.Applies && m.fact.Delay == 0 && clean
 }
 
 // within is what a member can have of what is needed when all of it cannot be had.

@@ -196,3 +196,130 @@ func TestFailoverWaitsForProof(t *testing.T) {
 		}
 	})
 }
+
+// Promote was sent and nobody knows what became of it: the same one is asked again, and
+// when it does not open, the move goes on from it, with the old primary among those who
+// can follow.
+func TestFailoverRetriesTheSameThenGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := map[string]int{}
+		s := &script{}
+		var mu sync.Mutex
+		s.answer = func(o order.Order) (order.Done, error) {
+			if o.Verb == order.Fence {
+				return order.Done{How: "read-only"}, nil
+			}
+			if o.Member == "db1" && o.Epoch < 10 {
+				return order.Done{}, errSilent
+			}
+			if o.Verb == order.Promote {
+				mu.Lock()
+				tries[o.Member]++
+				mu.Unlock()
+				if o.Member == "db2" {
+					return order.Done{}, fault.Timeout("no answer")
+				}
+			}
+			f := &topology.Frozen{Received: "0-1-100", Executed: "0-1-100", Applies: true}
+			return order.Done{Frozen: f, Details: &order.Details{Executed: "0-1-100"}}, nil
+		}
+		r, err := move.Failover(t.Context(), s, three(), move.Cause{Kill: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tries["db2"] < 10 || tries["db1"]+tries["db3"] == 0 {
+			t.Errorf("tries: %v", tries)
+		}
+		if r.Primary == "db2" || r.Last.Move.From != "db2" || !r.Last.OK {
+			t.Errorf("primary %s, last %+v", r.Primary, r.Last)
+		}
+	})
+}
+
+// live answers as a healthy topology does.
+func live(o order.Order) (order.Done, error) {
+	d := &order.Details{Executed: "0-1-100", Received: "0-1-100", Self: topology.Self{Process: topology.Running, Answers: true}}
+	if o.Member != "db1" {
+		d.Self.Replica = &topology.Replica{Receiving: true, Applying: true}
+	}
+	return order.Done{Details: d, Frozen: &topology.Frozen{Executed: "0-1-100", Received: "0-1-100", Applies: true}}, nil
+}
+
+func TestSwitchover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answer: live}
+		r, err := move.Switchover(t.Context(), s, three(), move.Switch{To: "db3", By: "ann"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Primary != "db3" || !r.Last.OK || !r.Last.Move.Proven || r.Last.Move.By != "ann" || s.led.Primary.Name != "db3" {
+			t.Errorf("%+v", r.Last)
+		}
+		saves := 0
+		for _, o := range s.orders[s.index("db1 close"):s.index("db3 promote")] {
+			if o == "save" {
+				saves++
+			}
+		}
+		if saves != 1 || s.index("db1 follow") < s.index("db3 promote") {
+			t.Errorf("orders: %s", strings.Join(s.orders, ", "))
+		}
+	})
+}
+
+func TestSwitchoverRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(o order.Order, d *order.Details)
+		record func(*topology.Record)
+		want   string
+	}{
+		"lag": {want: "db3: is 1m0s behind", change: func(_ order.Order, d *order.Details) { d.Self.Replica.Lag = time.Minute }},
+		"receiver": {want: "db3: does not receive: access denied", change: func(_ order.Order, d *order.Details) {
+			d.Self.Replica.Receiving, d.Self.Replica.ReceiveErr = false, "access denied"
+		}},
+		"errant": {want: "db3: has transactions that the primary lacks: 0-3-101", change: func(_ order.Order, d *order.Details) { d.Executed = "0-3-101" }},
+		"delay":  {want: "db3: is delayed by 1h0m0s", change: func(_ order.Order, d *order.Details) { d.Self.Replica.Delay = time.Hour }},
+		"never":  {want: "db3: never becomes primary", record: func(r *topology.Record) { r.Members[2].Role = topology.Never }},
+		"acks":   {want: "2 members would be left to acknowledge its writes, and 3 are needed", record: func(r *topology.Record) { r.Policy.Acks = 3 }},
+		"moving": {want: "in progress", record: func(r *topology.Record) { r.Move = &topology.Move{Kind: topology.Failover, From: "db1"} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{answer: func(o order.Order) (order.Done, error) {
+					done, err := live(o)
+					if o.Member == "db3" && c.change != nil {
+						c.change(o, done.Details)
+					}
+					return done, err
+				}}
+				r := three()
+				if c.record != nil {
+					c.record(r)
+				}
+				_, err := move.Switchover(t.Context(), s, r, move.Switch{To: "db3"})
+				if err == nil || !strings.Contains(err.Error(), c.want) || !fault.Is(err, fault.KindConflict) || s.saved != nil {
+					t.Errorf("%v; want %q, and nothing saved", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+// The candidate does not get the rest: everything is as before, in a new epoch.
+func TestSwitchoverGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answer: func(o order.Order) (order.Done, error) {
+			if o.Verb == order.Drain {
+				return order.Done{}, errors.New("duplicate key")
+			}
+			return live(o)
+		}}
+		r, err := move.Switchover(t.Context(), s, three(), move.Switch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Primary != "db1" || r.Last.OK || r.Epoch != 9 || s.index("db1 reopen") < 0 || s.led.Primary == nil || s.led.Primary.Name != "db1" || s.index("db2 promote") >= 0 {
+			t.Errorf("primary %s in epoch %d after %s", r.Primary, r.Epoch, strings.Join(s.orders, ", "))
+		}
+	})
+}

@@ -234,6 +234,16 @@ func (f *follower) covered(ctx context.Context, m *mover) error {
 	if err != nil {
 		return err
 	}
+	if f.flavour == gtid.MariaDB {
+		// A former primary's last position may be below the new one's and still be nowhere else.
+		need, err := gtid.Parse(f.flavour, f.order.order.Need)
+		if err != nil {
+			return err
+		}
+		if own := gtid.Errant(all, need, f.self...).Own; !need.Empty() && !own.Empty() {
+			return fmt.Errorf("it has transactions that %s lacks: %s", f.look.to.Name, own)
+		}
+	}
 	if f.had.Contains(all) {
 		return nil
 	}

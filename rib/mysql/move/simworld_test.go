@@ -208,6 +208,9 @@ func (w *world) covered(o *opening, a ack) {
 		w.lost.add(a.num)
 		return
 	}
+	if len(w.broken) > 0 {
+		return // one is enough
+	}
 	for _, s := range w.servers {
 		w.say("%s: up %t, paused %t, executed %t, relay %t, short %t; %s / %s", s.name, s.up, s.paused, s.execd.has(a.num), s.got.has(a.num), w.agents[s.i].short, s.executed(), s.received())
 	}
