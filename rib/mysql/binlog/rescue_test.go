@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kaname.dev/kaname/lab"
 	labmysql "kaname.dev/kaname/lab/mysql"
@@ -204,10 +205,12 @@ func TestRescue(t *testing.T) {
 			t.Fatalf("sent %d of %d: %v", sent, n, err)
 		}
 		half := io.LimitReader(bytes.NewReader(stream.Bytes()), int64(stream.Len()-60_000))
+		began := time.Now()
 		some, err := apply(t, r, binlog.Receive(half))
 		if err == nil || !strings.Contains(err.Error(), "ends early") || some == 0 || some >= n-60 {
 			t.Fatalf("applied %d of a stream that breaks: %v", some, err)
 		}
+		t.Logf("%d transactions applied in %v", some, time.Since(began))
 		rest, err := apply(t, r, binlog.Receive(bytes.NewReader(stream.Bytes())))
 		if err != nil || 60+some+rest != n {
 			t.Fatalf("applied %d and %d of %d: %v", some, rest, n-60, err)
