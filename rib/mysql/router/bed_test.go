@@ -29,12 +29,11 @@ type bed struct {
 	p     int // the primary's index
 }
 
-func start(t *testing.T, flavour string, o router.Options) *bed {
+// on puts a router before the servers, until the test ends.
+func (b *bed) on(t *testing.T, o router.Options) *bed {
 	t.Helper()
-	if flavour == labmysql.FlavourMySQL {
-		labmysql.NeedMySQL(t)
-	}
-	b := &bed{Bed: labmysql.Topology(t, flavour, 2)}
+	b.Servers[b.p].Exec(t, "DELETE FROM app.acks")
+	b.epoch = 0
 	b.r, b.addr = serve(t, o)
 	b.publish(t)
 	return b

@@ -44,71 +44,70 @@ func counted(t *testing.T, reg *prometheus.Registry, name, reason string) float6
 
 // What a session cannot take with it closes it, and the reason is counted; what it can take
 // goes on. A transaction ends where it began. All on one topology, for speed.
-func TestKeptStates(t *testing.T) {
-	flavours(t, func(t *testing.T, flavour string) {
-		reg := prometheus.NewRegistry()
-		m, err := router.NewMetrics(reg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := start(t, flavour, router.Options{Users: usersFile(t), Metrics: m, Drain: time.Second})
-		db := b.open(t, labmysql.UserAdmin, labmysql.PasswordAdmin, func(c *mysql.Config) { c.MultiStatements = true })
-		states := []struct{ set, ask, want, reason string }{
-			{"SET @x = 7", "SELECT @x", "", "user-variable"},
-			{"CREATE TEMPORARY TABLE app.tmp (a INT)", "SELECT COUNT(*) FROM app.tmp", "", "temporary-table"},
-			{"DO GET_LOCK('router', 1)", "SELECT 1", "", "get-lock"},
-			{"LOCK TABLES app.proof READ", "SELECT 1", "", "lock-tables"},
-			{"LOCK TABLES app.proof READ; UNLOCK TABLES", "SELECT 1", "1", ""},
-			{"SET SESSION sql_mode=''", "SELECT @@sql_mode", "", ""},
-			{"SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci", "SELECT @@collation_connection", "utf8mb4_unicode_ci", ""},
-			{"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SELECT 1", "1", ""},
-			{"SET lock_wait_timeout=77, max_heap_table_size=1048576", "SELECT CONCAT(@@lock_wait_timeout, ' ', @@max_heap_table_size)", "77 1048576", ""},
-			{"USE mysql", "SELECT DATABASE()", "mysql", ""},
-			{"SET autocommit=0", "SELECT @@autocommit", "0", ""},
-		}
-		conns := make([]*sql.Conn, len(states))
-		for i, s := range states {
-			if conns[i], err = db.Conn(t.Context()); err == nil {
-				_, err = conns[i].ExecContext(t.Context(), s.set)
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", s.set, err)
-			}
-		}
-		tx, err := db.BeginTx(t.Context(), nil)
-		if err == nil {
-			_, err = tx.Exec("INSERT INTO acks (id, writer) VALUES (1, 1)")
+func (b *bed) keptStates(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m, err := router.NewMetrics(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.on(t, router.Options{Users: usersFile(t), Metrics: m, Drain: time.Second})
+	b.Servers[b.p].Exec(t, "CREATE PROCEDURE app.hides() SET @hidden = 1")
+	db := b.open(t, labmysql.UserAdmin, labmysql.PasswordAdmin, func(c *mysql.Config) { c.MultiStatements = true })
+	states := []struct{ set, ask, want, reason string }{
+		{"SET @x = 7", "SELECT @x", "", "user-variable"},
+		{"CREATE TEMPORARY TABLE app.tmp (a INT)", "SELECT COUNT(*) FROM app.tmp", "", "temporary-table"},
+		{"DO GET_LOCK('router', 1)", "SELECT 1", "", "get-lock"},
+		{"LOCK TABLES app.proof READ", "SELECT 1", "", "lock-tables"},
+		{"LOCK TABLES app.proof READ; UNLOCK TABLES", "SELECT 1", "1", ""},
+		{"SET SESSION sql_mode=''", "SELECT @@sql_mode", "", ""},
+		{"SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci", "SELECT @@collation_connection", "utf8mb4_unicode_ci", ""},
+		{"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SELECT 1", "1", ""},
+		{"SET lock_wait_timeout=77, max_heap_table_size=1048576", "SELECT CONCAT(@@lock_wait_timeout, ' ', @@max_heap_table_size)", "77 1048576", ""},
+		{"CALL app.hides()", "SELECT 1", "", "call"},
+		{"USE mysql", "SELECT DATABASE()", "mysql", ""},
+		{"SET autocommit=0", "SELECT @@autocommit", "0", ""},
+	}
+	conns := make([]*sql.Conn, len(states))
+	for i, s := range states {
+		if conns[i], err = db.Conn(t.Context()); err == nil {
+			_, err = conns[i].ExecContext(t.Context(), s.set)
 		}
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", s.set, err)
 		}
-		committed := make(chan error, 1)
-		go func() {
-			<-time.After(200 * time.Millisecond)
-			committed <- tx.Commit()
-		}()
-		b.handover(t)
-		if err := <-committed; err != nil {
-			t.Errorf("a transaction that ends within Drain: %v", err)
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.Exec("INSERT INTO acks (id, writer) VALUES (1, 1)")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed := make(chan error, 1)
+	go func() {
+		<-time.After(200 * time.Millisecond)
+		committed <- tx.Commit()
+	}()
+	b.handover(t)
+	if err := <-committed; err != nil {
+		t.Errorf("a transaction that ends within Drain: %v", err)
+	}
+	for i, s := range states {
+		var got string
+		err := conns[i].QueryRowContext(t.Context(), s.ask).Scan(&got)
+		if (err != nil) != (s.reason != "") || err == nil && got != s.want {
+			t.Errorf("%s: %q, %v", s.set, got, err)
 		}
-		for i, s := range states {
-			var got string
-			err := conns[i].QueryRowContext(t.Context(), s.ask).Scan(&got)
-			if (err != nil) != (s.reason != "") || err == nil && got != s.want {
-				t.Errorf("%s: %q, %v", s.set, got, err)
-			}
-			if s.reason != "" && counted(t, reg, "kaname_mysql_router_closed_total", s.reason) != 1 {
-				t.Errorf("%s: no connection is counted as closed for %s", s.set, s.reason)
-			}
+		if s.reason != "" && counted(t, reg, "kaname_mysql_router_closed_total", s.reason) != 1 {
+			t.Errorf("%s: no connection is counted as closed for %s", s.set, s.reason)
 		}
-		b.count(t, 1)
-	})
+	}
+	b.count(t, 1)
 }
 
 // The primary is killed: sessions at rest do not notice, and those that ask meanwhile wait.
-func TestKeptFailover(t *testing.T) {
-	lab.Need(t, "mariadbd")
-	b := start(t, labmysql.FlavourMariaDB, router.Options{Users: usersFile(t)})
+func (b *bed) keptFailover(t *testing.T) {
+	b.on(t, router.Options{Users: usersFile(t)})
 	db := b.open(t, labmysql.UserApp, labmysql.PasswordApp)
 	c, err := db.Conn(t.Context())
 	if err != nil {
@@ -117,7 +116,7 @@ func TestKeptFailover(t *testing.T) {
 	if _, err := c.ExecContext(t.Context(), "SET time_zone='+05:00'"); err != nil {
 		t.Fatal(err)
 	}
-	b.Servers[0].Kill()
+	b.Servers[b.p].Kill()
 	got := make(chan error, 1)
 	go func() {
 		_, err := c.ExecContext(t.Context(), "INSERT INTO acks (id, writer) VALUES (1, 1)")
@@ -128,8 +127,8 @@ func TestKeptFailover(t *testing.T) {
 		t.Fatalf("a command is answered while there is no primary: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
-	b.Servers[1].Promote(t, false)
-	b.p, b.epoch = 1, 1
+	b.p, b.epoch = 1-b.p, 1
+	b.Servers[b.p].Promote(t, false)
 	b.publish(t)
 	if err := <-got; err != nil {
 		t.Errorf("a command that waited: %v", err)
@@ -140,9 +139,8 @@ func TestKeptFailover(t *testing.T) {
 	}
 }
 
-func TestDenied(t *testing.T) {
-	lab.Need(t, "mariadbd")
-	b := start(t, labmysql.FlavourMariaDB, router.Options{Users: usersFile(t)})
+func (b *bed) denied(t *testing.T) {
+	b.on(t, router.Options{Users: usersFile(t)})
 	for _, c := range [][2]string{{labmysql.UserApp, "wrong"}, {"nobody", labmysql.PasswordApp}, {labmysql.UserApp, ""}} {
 		err := b.open(t, c[0], c[1]).PingContext(t.Context())
 		if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != 1045 {

@@ -19,6 +19,7 @@ const (
 	pinTracking = "tracking"
 	pinLong     = "long-statement"
 	pinLastID   = "last-insert-id"
+	pinCall     = "call" // no server tells what a procedure has done to the session
 	pinState    = "unknown-state"
 )
 
@@ -52,6 +53,7 @@ func read(text []byte) sight {
 
 var firstWords = map[string]string{
 	"PREPARE": pinPrepare, "EXECUTE": pinPrepare, "HANDLER": pinHandler, "XA": pinXA, "LOCK": pinLock,
+	"CALL": pinCall,
 }
 
 var anyWords = map[string]string{

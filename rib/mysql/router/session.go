@@ -207,7 +207,7 @@ var reports = map[string]bool{
 	"error_count": true, "warning_count": true, "pseudo_thread_id": true,
 }
 
-const track = "SET SESSION session_track_schema=ON, session_track_state_change=ON, " +
+const track = "SET SESSION session_track_schema=ON, " +
 	"session_track_transaction_info='CHARACTERISTICS', session_track_system_variables='*'"
 
 // setup returns the statements that make a fresh session like this one.

@@ -7,10 +7,9 @@ type OK struct {
 	LastID uint64
 	Status uint16
 	// What the session tracker says has changed.
-	Vars    map[string]string
-	Schema  *string
-	Changed bool    // the state in general
-	Next    *string // statements that set up the next transaction as it is now
+	Vars   map[string]string
+	Schema *string
+	Next   *string // statements that set up the next transaction as it is now
 
 	head   []byte // up to the status
 	info   []byte
@@ -78,8 +77,6 @@ func (o *OK) changed(kind byte, data []byte) {
 		}
 	case 1:
 		o.Schema = &s
-	case 2:
-		o.Changed = s == "1"
 	case 4:
 		o.Next = &s
 	}
