@@ -155,9 +155,23 @@ func over(r *topology.Record, frozen map[string]topology.Frozen, answered map[st
 	return last.Add(r.Policy.Lease + topology.FenceBound), true
 }
 
-// close waits until the old primary is closed for certain. Where grants cannot tell, it
-// waits as long as they would count, if it may go on at all.
+// close waits until the old primary is closed for certain, or may be taken for closed.
 func (m *mover) close(ctx context.Context) error {
+	mv := m.r.Move
+	if err := m.settle(ctx); err != nil || mv.Fenced != "" {
+		return err
+	}
+	if !m.may() {
+		return errors.New(unsure(mv.From))
+	}
+	mv.Missing = append(mv.Missing, mv.From+" may still take writes: "+unsure(mv.From))
+	m.log("goes on although " + mv.From + " may still be open")
+	return nil
+}
+
+// settle waits until the old primary is closed for certain and says how in Move.Fenced. Where
+// grants cannot tell, it waits as long as they would count, and leaves that empty.
+func (m *mover) settle(ctx context.Context) error {
 	f := m.fencing
 	mv := m.r.Move
 	if mv.Fenced != "" {
@@ -177,14 +191,8 @@ func (m *mover) close(ctx context.Context) error {
 	case <-wait.C:
 	}
 	mv.Fenced = cmp.Or(f.fenced(), how)
-	switch {
-	case mv.Fenced != "":
+	if mv.Fenced != "" {
 		m.log(mv.From + " is closed: " + mv.Fenced)
-	case m.may():
-		mv.Missing = append(mv.Missing, mv.From+" may still take writes: "+unsure(mv.From))
-		m.log("goes on although " + mv.From + " may still be open")
-	default:
-		return errors.New(unsure(mv.From))
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func (m *mover) levelFrom(ctx context.Context, to, from *topology.Member, all gt
 // have every write that it acknowledged, so that the choice is proven then.
 func (m *mover) rescue(ctx context.Context, c *Choice) error {
 	from, to := m.r.Member(m.r.Move.From), m.r.Member(c.To)
-	if from == nil || m.close(ctx) != nil || m.r.Move.Fenced == "" {
+	if from == nil || m.settle(ctx) != nil || m.r.Move.Fenced == "" {
 		return ctx.Err()
 	}
 	done, err := m.send(ctx, m.letter(from, lookFor, order.Order{Verb: order.Look}))

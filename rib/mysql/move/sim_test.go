@@ -32,13 +32,26 @@ func TestSchedules(t *testing.T) {
 	if v, err := strconv.ParseUint(os.Getenv("KANAME_SEED"), 10, 64); err == nil {
 		first, n = v, v+1
 	}
+	ends := map[string]int{}
 	for seed := first; seed < n; seed++ {
 		w := simulate(t, seed, bugs{})
+		for how, times := range w.ends {
+			ends[how] += times
+		}
 		if len(w.broken) > 0 {
 			t.Fatalf("seed %d: %s\n%s", seed, strings.Join(w.broken, "\n"), strings.Join(w.story, "\n"))
 		}
 		if n == first+1 {
 			t.Log(strings.Join(w.story, "\n"))
+		}
+	}
+	t.Logf("%d schedules; moves: %v", n-first, ends)
+	for _, want := range []string{
+		"failover, ok true, proven true", "failover, ok true, proven false", "failover, ok false, proven false",
+		"switchover, ok true, proven true", "switchover, ok false, proven false",
+	} {
+		if n-first >= defaultSchedules && ends[want] == 0 {
+			t.Errorf("no schedule had a move that ended so: %s", want)
 		}
 	}
 }

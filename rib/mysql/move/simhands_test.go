@@ -3,6 +3,7 @@ package move_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"kaname.dev/kaname/fault"
@@ -148,6 +149,9 @@ func (h *hands) save(ctx context.Context, r *topology.Record) error {
 	r.Policy = w.policy
 	if w.bug.noFloor && r.Last != nil {
 		r.Last.Move.Need = ""
+	}
+	if l := r.Last; l != nil && r.Move == nil && w.doc.Move != nil {
+		w.ends[fmt.Sprintf("%s, ok %t, proven %t", l.Move.Kind, l.OK, l.Move.Proven)]++
 	}
 	w.doc, w.rev = r, w.rev+1
 	w.say("saved: epoch %d, primary %q, step %s", r.Epoch, r.Primary, stepOf(r))

@@ -57,7 +57,9 @@ type world struct {
 
 	acks   []ack
 	opens  []opening
-	lost   set // acknowledged, and given up by a move that said so
+	lost   set            // acknowledged, and given up by a move that said so
+	risk   uint64         // opened in this epoch although an earlier primary may be open, and it was said
+	ends   map[string]int // how moves ended
 	broken []string
 	story  []string
 }
@@ -78,7 +80,7 @@ type opening struct {
 func newWorld(ctx context.Context, seed uint64, bug bugs) *world { //nolint:funlen // a list
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &world{
-		seed: seed, rng: rng, ctx: ctx, began: time.Now(), policy: topology.DefaultPolicy(), bug: bug,
+		seed: seed, rng: rng, ctx: ctx, began: time.Now(), policy: topology.DefaultPolicy(), bug: bug, ends: map[string]int{},
 		flavour: []string{gtid.MySQL, gtid.MariaDB}[rng.IntN(2)],
 	}
 	n := 3 + rng.IntN(2) + rng.IntN(2)*rng.IntN(2)
@@ -224,6 +226,9 @@ func (w *world) covered(o *opening, a ack) {
 func (w *world) wasOpened(s *server, r *topology.Record) {
 	proven := r.Move == nil || r.Move.Proven || r.Move.Step == topology.Undo || r.Primary == r.Move.From
 	w.say("open %s in epoch %d (proven %t)", s.name, s.epoch, proven)
+	if r.Move != nil && strings.Contains(strings.Join(r.Move.Missing, ";"), "may still take writes") {
+		w.risk = s.epoch
+	}
 	again := false
 	for _, o := range w.opens {
 		if o.epoch == s.epoch && o.server != s.i {
@@ -273,7 +278,7 @@ func (w *world) strangers(s *server, r *topology.Record) {
 func (w *world) single() {
 	var open []string
 	for _, s := range w.servers {
-		if s.up && s.open && !w.excused(s.i) {
+		if s.up && s.open && s.epoch >= w.risk && !w.excused(s.i) {
 			open = append(open, fmt.Sprintf("%s in epoch %d", s.name, s.epoch))
 		}
 	}
