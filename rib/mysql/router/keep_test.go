@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,7 +102,7 @@ func (b *bed) keptClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
+	var out safe
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -123,4 +124,22 @@ func (b *bed) keptClient(t *testing.T) {
 	if want := b.Servers[b.p].Value(t, "SELECT @@server_id"); lines[len(lines)-1] != want {
 		t.Errorf("the client ends at server %s, not %s", lines[len(lines)-1], want)
 	}
+}
+
+// safe is what a client has said, which can be read while it goes on.
+type safe struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *safe) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safe) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

@@ -33,7 +33,12 @@ func TestRead(t *testing.T) {
 		{text: "SHOW WARNINGS", looks: true},
 		{text: "SELECT ROW_COUNT()", looks: true},
 		{text: "SELECT errors FROM t"},
-		{text: "-"}, {text: "/"}, {text: "@", pins: pinUserVar}, {text: "'"}, {text: "/*"}, {text: ""},
+		{text: "-"},
+		{text: "/"},
+		{text: "@", pins: pinUserVar},
+		{text: "'"},
+		{text: "/*"},
+		{text: ""},
 	} {
 		s := read([]byte(c.text))
 		if got := strings.Join(s.pins, " "); got != c.pins || s.looks != c.looks {

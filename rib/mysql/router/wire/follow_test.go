@@ -145,7 +145,7 @@ func FuzzPackets(f *testing.F) {
 		if o, ok := ParseOK(a); ok {
 			o.Untracked()
 		}
-		for _, f := range []*Follower{{}, Follow(uint64(binary.LittleEndian.Uint64(append(b, make([]byte, 8)...))), 0)} {
+		for _, f := range []*Follower{{}, Follow(binary.LittleEndian.Uint64(append(b, make([]byte, 8)...)), 0)} {
 			talk(f, "s", a, "c", b, "s", a, "s", b, "c", a)
 		}
 	})
