@@ -106,7 +106,7 @@ func testBroken(t *testing.T, f *pair) {
 	ctx := within(t, 20*time.Second)
 	id := f.next
 	row := fmt.Sprintf("INSERT INTO app.acks (id, writer) VALUES (%d, 7)", id)
-	f.r.lab.Exec(t, "SET SESSION sql_log_bin=0", "SET GLOBAL read_only=1", superOff(f), row, superOn(f))
+	f.r.lab.Exec(t, "SET SESSION sql_log_bin=0", "SET GLOBAL read_only=1", superOff(f), row, superOn(f), "SET SESSION sql_log_bin=1")
 	f.write(t, 1)
 	lab.Eventually(t, "the applier breaks", func() bool {
 		self, err := f.r.Look(ctx)
@@ -131,7 +131,7 @@ func testBroken(t *testing.T, f *pair) {
 		t.Errorf("detach: %v", err)
 	}
 	ok(t, f.r.Abandon(ctx))
-	f.r.lab.Exec(t, "SET SESSION sql_log_bin=0", superOff(f), fmt.Sprintf("DELETE FROM app.acks WHERE id=%d", id), superOn(f))
+	f.r.lab.Exec(t, "SET SESSION sql_log_bin=0", superOff(f), fmt.Sprintf("DELETE FROM app.acks WHERE id=%d", id), superOn(f), "SET SESSION sql_log_bin=1")
 }
 
 func superOff(f *pair) string {

@@ -317,12 +317,12 @@ func testHung(t *testing.T, f *pair) {
 	for _, s := range []*server.Server{f.p.Server, fresh} {
 		for what, method := range methods(f, s) {
 			began := time.Now()
-			err := method(within(t, 100*time.Millisecond))
+			err := method(within(t, 50*time.Millisecond))
 			if err == nil || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v", what, err)
 			}
 			if d := time.Since(began); d > 250*time.Millisecond {
-				t.Errorf("%s took %v of 100 ms", what, d)
+				t.Errorf("%s took %v of 50 ms", what, d)
 			}
 			if server.Refuses(err) || server.Refused(err) {
 				t.Errorf("%s: a hung server refuses: %v", what, err)
