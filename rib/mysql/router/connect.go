@@ -167,22 +167,29 @@ func (c *conn) greeted(ctx context.Context, m topology.Member) (*back, error) {
 	return b, nil
 }
 
-// gone reports whether a client that waits has closed its connection. Nothing is taken
-// from the socket.
+// gone reports whether a client that waits has closed its connection.
 func (c *conn) gone() bool {
-	t, ok := c.raw.(syscall.Conn)
+	n, ended := peek(c.raw)
+	return ended && n == 0
+}
+
+// peek reports whether something can be read, and whether the other side has ended the
+// stream or reset it. Nothing is taken from the socket.
+func peek(c net.Conn) (n int, ended bool) {
+	t, ok := c.(syscall.Conn)
 	if !ok {
-		return false
+		return 0, false
 	}
 	raw, err := t.SyscallConn()
 	if err != nil {
-		return true
+		return 0, true
 	}
-	gone := false
 	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
-		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		gone = err == nil && n == 0 || err != nil && err != unix.EAGAIN && err != unix.EINTR
+		var e error
+		n, _, e = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n = max(n, 0)
+		ended = e == nil && n == 0 || e != nil && !errors.Is(e, unix.EAGAIN) && !errors.Is(e, unix.EINTR)
 	})
-	return gone || err != nil
+	return n, ended || err != nil
 }

@@ -125,6 +125,8 @@ func (c *conn) ready(ctx context.Context, h wire.Head) *back {
 			c.turn.Wait()
 		case c.f.Idle() && c.session.retrack:
 			c.retrack()
+		case c.atRest() && spent(c.back):
+			c.leave() // its end has not been read yet; the command would go into nothing
 		case c.f.Client() || c.f.Opaque():
 			return c.back
 		default:
@@ -132,6 +134,13 @@ func (c *conn) ready(ctx context.Context, h wire.Head) *back {
 		}
 	}
 	return nil
+}
+
+// spent reports whether a server that owes no answer has said something, which is goodbye,
+// or has gone.
+func spent(b *back) bool {
+	n, ended := peek(b.Conn)
+	return n > 0 || ended
 }
 
 // atRest reports whether the session can be carried over now. It is called with mu held.
