@@ -32,8 +32,7 @@ func Refused(err error) bool {
 
 // code returns the server's number of an error, 0 for none.
 func code(err error) uint16 {
-	var answer *mysql.MySQLError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return answer.Number
 	}
 	return 0
@@ -41,6 +40,7 @@ func code(err error) uint16 {
 
 // Numbers of errors: MySQL Server Error Message Reference; MariaDB has the same.
 const (
+	errTooMany        = 1040
 	errNoSuchThread   = 1094
 	errNoSuchDatabase = 1049
 	errNoSuchTable    = 1146

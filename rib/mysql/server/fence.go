@@ -12,11 +12,14 @@ import (
 
 // Fence closes the server for writes whatever its clients do: also an isolated primary
 // whose commits wait for acknowledgements, where read_only alone waits for ever. All
-// connections are cut, first those of replicas, so that no acknowledgement comes in any
-// more, then those of clients; no commit that waits is acknowledged to its client. Its
-// transaction stays in the server, as one that only this server may have; a MySQL goes on
-// waiting for its acknowledgement, is offline instead of read-only, and lets
-// administrators in.
+// clients are cut, and no commit that waits is acknowledged to its client. Its transaction
+// stays in the server, as one that only this server may have; a MySQL goes on waiting for
+// its acknowledgement, is offline instead of read-only, and lets administrators in.
+//
+// Replicas stay connected to a MariaDB: an acknowledgement of theirs that comes after the
+// fence reaches nobody, and what they still receive is not lost. Besides, a MariaDB whose
+// thread for a replica is killed while it starts can wait for ever for its end, and lets
+// that replica connect no more (10.11.19).
 //
 // When ctx ends before that, the server may still be open, and is to be killed.
 func (s *Server) Fence(ctx context.Context) error {
@@ -62,13 +65,13 @@ func (f *fence) do(ctx context.Context) error {
 		return err
 	}
 	// Who may write to a read-only server is cut once more.
-	_, err = f.cutWho(ctx, func(thread) bool { return true })
+	_, err = f.cutWho(ctx, func(t thread) bool { return !t.dump })
 	return err
 }
 
 // round cuts who is there, and at last those who wait for acknowledgements.
 func (f *fence) round(ctx context.Context, _ time.Duration) error {
-	all, err := f.cutWho(ctx, func(t thread) bool { return !t.waits })
+	all, err := f.cutWho(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (f *fence) round(ctx context.Context, _ time.Duration) error {
 		return f.barred(ctx, all)
 	}
 	for _, t := range all {
-		if !t.waits && !t.killed && number(t.id) <= f.bar {
+		if client(t) && !t.killed && number(t.id) <= f.bar {
 			return nil // killed just now: it may not know yet
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,37 +51,23 @@ type thread struct {
 	killed         bool
 }
 
-// threads lists the clients and the replicas that are connected, replicas first; not the
-// server's own threads and not the given ones.
+// threads lists the clients and the replicas that are connected; not the server's own
+// threads and not the given ones.
 func (x *session) threads(ctx context.Context, but ...string) ([]thread, error) {
 	rows, err := x.rows(ctx, "SHOW PROCESSLIST")
 	if err != nil {
 		return nil, err
 	}
-	var dumps, clients []thread
+	var out []thread
 	for _, r := range rows {
 		t := thread{id: r["id"], user: r["user"], host: r["host"], command: r["command"], state: r["state"]}
 		t.waits, t.killed = strings.Contains(t.state, "semi-sync ACK"), t.command == "Killed"
 		t.dump, t.idle = strings.HasPrefix(t.command, "Binlog Dump"), t.command == "Sleep"
-		switch {
-		case t.user == "system user" || t.user == "event_scheduler" || t.command == "Daemon":
-		case contains(but, t.id):
-		case t.dump:
-			dumps = append(dumps, t)
-		default:
-			clients = append(clients, t)
+		if t.user != "system user" && t.user != "event_scheduler" && t.command != "Daemon" && !slices.Contains(but, t.id) {
+			out = append(out, t)
 		}
 	}
-	return append(dumps, clients...), nil
-}
-
-func contains(all []string, one string) bool {
-	for _, a := range all {
-		if a == one {
-			return true
-		}
-	}
-	return false
+	return out, nil
 }
 
 // kill ends connections. One that has ended meanwhile is fine.
@@ -103,7 +90,7 @@ type pair struct {
 func (s *Server) pair(ctx context.Context, cutFirst bool) (*pair, error) {
 	var p pair
 	var err error
-	if p.cut, err = s.session(ctx); err != nil {
+	if p.cut, err = s.soon(ctx); err != nil {
 		return nil, err
 	}
 	id, err := p.cut.value(ctx, "SELECT CONNECTION_ID()")
@@ -113,12 +100,12 @@ func (s *Server) pair(ctx context.Context, cutFirst bool) (*pair, error) {
 	}
 	p.ids = []string{id}
 	if cutFirst { // also makes room where there is no free connection
-		if _, err = p.cutWho(ctx, func(t thread) bool { return !t.waits }); err != nil {
+		if _, err = p.cutWho(ctx, client); err != nil {
 			p.end()
 			return nil, err
 		}
 	}
-	if p.shut, err = s.session(ctx); err == nil {
+	if p.shut, err = s.soon(ctx); err == nil {
 		id, err = p.shut.value(ctx, "SELECT CONNECTION_ID()")
 	}
 	if err != nil {
@@ -129,6 +116,24 @@ func (s *Server) pair(ctx context.Context, cutFirst bool) (*pair, error) {
 	return &p, nil
 }
 
+// soon takes a session, and where there is no free connection waits until one ends: of those
+// that were just killed, or of one that was refused.
+func (s *Server) soon(ctx context.Context) (*session, error) {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		x, err := s.session(ctx)
+		if code(err) != errTooMany {
+			return x, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
 func (p *pair) end() {
 	for _, x := range []*session{p.shut, p.cut} {
 		if x != nil {
@@ -137,8 +142,10 @@ func (p *pair) end() {
 	}
 }
 
-// cutWho cuts connections but the pair's own, those of replicas first, and returns all
-// that there were.
+// client tells whom a fence may cut at any time: see fence.
+func client(t thread) bool { return !t.dump && !t.waits }
+
+// cutWho cuts connections but the pair's own, and returns all that there were.
 func (p *pair) cutWho(ctx context.Context, who func(thread) bool) ([]thread, error) {
 	all, err := p.cut.threads(ctx, p.ids...)
 	if err != nil {
@@ -171,7 +178,9 @@ func (s *Server) until(ctx context.Context, p *pair, cut func(context.Context, t
 		}
 		if err := cut(ctx, time.Since(began)); err != nil {
 			cancel()
-			<-done
+			if <-done == nil {
+				return nil // it has closed after all
+			}
 			return err
 		}
 	}
