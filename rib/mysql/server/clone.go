@@ -32,8 +32,15 @@ func (s *Server) Clone(ctx context.Context, src Source) error {
 		if src.TLS {
 			q = "CLONE INSTANCE FROM ?@?:" + strconv.Itoa(src.Port) + " IDENTIFIED BY ? REQUIRE SSL"
 		}
+		// super_read_only keeps even an administrator from it; read_only stays.
+		if err := x.do(ctx, x.d.half...); err != nil {
+			return err
+		}
 		_, err := x.ExecContext(ctx, q, src.User, src.Host, src.Password)
-		return hide(err, src.Password)
+		if err != nil && code(err) != errRestartFailed {
+			err = errors.Join(hide(err, src.Password), x.do(ctx, x.d.closed...))
+		}
+		return err
 	})
 	if code(err) == errRestartFailed {
 		return nil
