@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -118,7 +119,11 @@ func (w *Watcher) sample(ctx context.Context) {
 	}
 }
 
-// runs reports whether a process is there and not stopped (proc_pid_stat(5)).
+// exiting is PF_EXITING of the kernel's task flags: the process was killed, and only its
+// memory is still being given back.
+const exiting = 4
+
+// runs reports whether a process is there, not stopped and not ending (proc_pid_stat(5)).
 func runs(pid int) bool {
 	if pid == 0 {
 		return false
@@ -128,7 +133,12 @@ func runs(pid int) bool {
 		return false
 	}
 	_, rest, _ := strings.Cut(string(raw), ") ")
-	return rest != "" && !strings.ContainsAny(rest[:1], "TtZXx")
+	fields := strings.Fields(rest) // the third of the manual page and on
+	if len(fields) < 7 || strings.Contains("TtZXx", fields[0]) {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&exiting == 0
 }
 
 // tally adds up samples.
