@@ -200,7 +200,7 @@ func (t *charge) know(now time.Time) judge.View {
 	}
 	for m, h := range t.heard {
 		r := h.report
-		view.Members[m] = judge.Known{Report: &r, Age: now.Sub(h.at), CanStart: r.Self.CanStart, Look: t.looked[m].look}
+		view.Members[m] = judge.Known{Report: &r, Age: now.Sub(h.at), Look: t.looked[m].look}
 	}
 	return view
 }

@@ -73,36 +73,10 @@ func (t *charge) lead() {
 
 // failover replaces the primary, for the verdict has it so.
 func (t *charge) failover(ctx context.Context, v judge.Verdict) {
-	c := move.Cause{Why: v.Reasons, Quiet: v.Quiet, Kill: v.Kill, Doubt: t.doubt()}
+	c := move.Cause{Why: v.Reasons, Quiet: v.Quiet, Kill: v.Kill, Doubt: v.Doubt}
 	_ = t.move(ctx, "", func(ctx context.Context, h move.Hands, rec *topology.Record) (*topology.Record, error) {
 		return move.Failover(ctx, h, rec, c)
 	})
-}
-
-// doubt says why acknowledged writes may be on no replica, as far as the primary has told.
-func (t *charge) doubt() []string {
-	rec := t.record()
-	if rec.Policy.Durability != topology.Lossless {
-		return nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	h, ok := t.heard[rec.Primary]
-	if !ok {
-		return nil // it was lossless when it was last seen, or it is not known: the acknowledgements decide
-	}
-	s := h.report.Self.SemiSync
-	switch {
-	case h.report.Self.Version == "": // it never answered in this reign
-		return nil
-	case !s.Waits:
-		return []string{"the primary did not wait for acknowledgements when it was last seen"}
-	case !s.Active:
-		return []string{"the primary had fallen back to asynchronous replication when it was last seen"}
-	case s.Lossy:
-		return []string{"the primary waited for acknowledgements only after the commit was visible"}
-	}
-	return nil
 }
 
 // moveAsked moves the primary because a person wants it.
@@ -117,7 +91,7 @@ func (t *charge) moveAsked(ctx context.Context, w wish) error {
 			return move.Switchover(ctx, h, rec, s)
 		})
 	}
-	c := move.Cause{By: word.By, Forced: word.Force, Kill: t.record().Policy.Kill, Drill: word.Verb == Drill, Why: []string{string(word.Verb) + " asked for by " + word.By}, Doubt: t.doubt()}
+	c := move.Cause{By: word.By, Forced: word.Force, Kill: t.record().Policy.Kill, Drill: word.Verb == Drill, Why: []string{string(word.Verb) + " asked for by " + word.By}, Doubt: judge.Doubt(t.know(time.Now()))}
 	if word.Why != "" {
 		c.Why = append(c.Why, word.Why)
 	}

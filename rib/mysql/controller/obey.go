@@ -9,6 +9,7 @@ import (
 
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
+	"kaname.dev/kaname/rib/mysql/judge"
 	"kaname.dev/kaname/rib/mysql/order"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
@@ -131,14 +132,14 @@ func change(rec *topology.Record, w *Word) error {
 		rec.Last.Acked = w.By
 	case Policy:
 		rec.Policy = *w.Policy
-		return fits(rec)
+		return judge.CheckRecord(rec)
 	case Role:
 		m := rec.Member(w.Member)
 		if m == nil {
 			return fault.NotFound("topology " + rec.Name + " has no member " + w.Member).Try("see: kaname mysql topology " + rec.Name)
 		}
 		m.Role = w.Role
-		return fits(rec)
+		return judge.CheckRecord(rec)
 	case Remove:
 		if rec.Primary == w.Member {
 			return fault.Conflict(w.Member + " is the primary of " + rec.Name).Try("move the primary first: kaname mysql switchover " + rec.Name)
@@ -148,19 +149,9 @@ func change(rec *topology.Record, w *Word) error {
 			return fault.NotFound("topology " + rec.Name + " has no member " + w.Member)
 		}
 		rec.Members = slices.Delete(rec.Members, i, i+1)
-		return fits(rec)
+		return judge.CheckRecord(rec)
 	default:
 		return fault.Unsupported("this core does not know the word " + string(w.Verb)).Try("upgrade kaname on this core")
-	}
-	return nil
-}
-
-// fits refuses a record that could never do what its policy asks.
-func fits(rec *topology.Record) error {
-	s := Surveyed{Record: *rec}
-	s.policies()
-	if len(s.Errors) > 0 {
-		return fault.Invalid("topology " + rec.Name + ": " + strings.Join(s.Errors, "; ")).Try("change the policy or the members first: kaname mysql policy, kaname mysql add")
 	}
 	return nil
 }
@@ -267,7 +258,7 @@ func (t *charge) add(ctx context.Context, w wish) error {
 	// The record first: what may acknowledge must never be more than what it says.
 	if err := t.save(ctx, func(rec *topology.Record) error {
 		rec.Members = append(rec.Members, joined...)
-		return fits(rec)
+		return judge.CheckRecord(rec)
 	}); err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func (m *mender) strays() {
 func (m *mender) start() {
 	for _, member := range m.record.Members {
 		k := m.view.Members[member.Name]
-		if !k.CanStart || !m.fresh(k) {
+		if !m.fresh(k) || !k.Report.Self.CanStart {
 			continue
 		}
 		switch s := &k.Report.Self; {

@@ -26,9 +26,7 @@ func TestMend(t *testing.T) {
 		})
 	goneFor := func(name string, d time.Duration) change {
 		return all(self(name, func(s *topology.Self) { s.Process, s.Answers, s.GoneFor = topology.Gone, false, d }), func(v *View) {
-			k := v.Members[name]
-			k.CanStart = true
-			v.Members[name] = k
+			v.Members[name].Report.Self.CanStart = true
 		})
 	}
 	readOnly := self("db1", func(s *topology.Self) { s.ReadOnly = true })

@@ -36,8 +36,6 @@ type Known struct {
 	// Look is what was found when the member was last asked for all; nil: not yet. It is
 	// used for findings and repairs only, never for a failover.
 	Look *Look `json:"-"`
-	// CanStart: its agent has a command that starts the server.
-	CanStart bool `json:"can_start,omitempty"`
 }
 
 // Look is what order.Look of a member, and then of the primary, has told.
