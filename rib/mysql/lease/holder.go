@@ -56,16 +56,19 @@ func NewHolder(ask func(ctx context.Context, voter string, a Ask) (Answer, error
 	}
 }
 
-// Set says what to ask for from now on. Grants of another epoch or primary are forgotten;
-// those of the same stay, also when the rule has changed.
+// Set says what to ask for from now on. Grants to another primary, or of an epoch that is
+// higher, are forgotten; those of the same stay, also when the rule has changed or the epoch
+// has risen: a voter that is frozen in the new epoch tells when it last granted, in whichever.
 func (h *Holder) Set(c Claim) {
 	h.mu.Lock()
-	same := h.claim.Ask == c.Ask
-	news := !same || h.claim.Counts != c.Counts || h.claim.Rule.Need != c.Rule.Need || !slices.Equal(h.claim.Rule.Voters, c.Rule.Voters)
+	same := h.claim.Topology == c.Topology && h.claim.Primary == c.Primary && h.claim.Epoch <= c.Epoch
+	news := h.claim.Ask != c.Ask || h.claim.Counts != c.Counts || h.claim.Rule.Need != c.Rule.Need || !slices.Equal(h.claim.Rule.Voters, c.Rule.Voters)
+	if h.claim.Ask != c.Ask {
+		clear(h.denied)
+	}
 	h.claim = c
 	if !same {
 		clear(h.asked)
-		clear(h.denied)
 		h.controller = nil
 	}
 	h.judge()

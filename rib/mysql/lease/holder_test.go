@@ -206,22 +206,31 @@ func TestHolderByTheController(t *testing.T) {
 	})
 }
 
-func TestHolderForgetsGrantsOfAnotherEpoch(t *testing.T) {
+func TestHolderForgetsGrantsToAnotherPrimary(t *testing.T) {
 	hold(t, func(t *testing.T, h *lease.Holder, v *voters, _ func(time.Duration), _ lease.Clock) {
 		h.Set(claim)
 		until(t, h, true, time.Second)
 		next := claim
 		next.Epoch = 4
 		h.Set(next)
-		if h.State().Held {
-			t.Error("held by grants to epoch 3")
+		if !h.State().Held {
+			t.Error("a primary that stays lost its lease when the epoch rose")
 		}
-		<-time.After(time.Second)
+		<-time.After(claim.Counts + time.Second)
 		synctest.Wait()
 		if h.State().Held {
 			t.Error("held by answers for epoch 3")
 		}
+		h.Set(claim)
+		until(t, h, true, time.Second)
+		other := claim
+		other.Epoch, other.Primary = 4, "db9"
+		h.Set(other)
+		if h.State().Held {
+			t.Error("held by grants to another primary")
+		}
 		h.Set(lease.Claim{})
+		synctest.Wait() // a round was under way
 		v.set(func() { v.asked = 0 })
 		<-time.After(time.Second)
 		synctest.Wait()
