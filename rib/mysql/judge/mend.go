@@ -24,7 +24,7 @@ const closeWithin = 500 * time.Millisecond
 
 // startAfter is how long a server may be gone until kaname starts it: whoever else starts
 // servers on that host comes first.
-const startAfter = 10 * time.Second
+const startAfter = 5 * time.Second
 
 // Mend lists what is to be put right while the primary stays, the most urgent first. Each
 // entry is right by itself, given what is known, and can be carried out alone. There are
