@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,10 @@ import (
 	"kaname.dev/kaname/lab/netns"
 )
 
-// TestTrouble is what else can befall a primary, three times each.
+// troubles is how often each of them is had.
+var troubles = flag.Int("troubles", 3, "how often TestTrouble has each trouble")
+
+// TestTrouble is what else can befall a primary, some times each.
 func TestTrouble(t *testing.T) {
 	full(t)
 	flavours(t, func(t *testing.T, flavour string) {
@@ -26,7 +30,7 @@ func TestTrouble(t *testing.T) {
 		for _, s := range []scenario{
 			unseen(), deafened(), muted(), gone(), diskFull(), lagging(), returning(), killedAndBack(),
 		} {
-			part := b.rounds(s, 3)
+			part := b.rounds(s, *troubles)
 			t.Logf("%s: down %v", s.name, part.down)
 			sum.join(part)
 			if t.Failed() {

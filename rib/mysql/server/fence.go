@@ -111,3 +111,21 @@ func (f *fence) barred(ctx context.Context, all []thread) error {
 func waiting(all []thread) []thread {
 	return slices.DeleteFunc(slices.Clone(all), func(t thread) bool { return !t.waits })
 }
+
+// Tail reports whether clients wait for acknowledgements of transactions that a start with
+// init_rpl_role=SLAVE would drop. They are in the binary log of this MariaDB and, as far as
+// anybody knows, nowhere else: a fence by SQL makes them visible here, and then it cannot
+// follow another primary any more, while a server that is killed comes back without them. A
+// MySQL commits them at its start in any case.
+func (s *Server) Tail(ctx context.Context) (bool, error) {
+	var waiting bool
+	err := s.with(ctx, "see who waits for acknowledgements", func(x *session) error {
+		if x.d.flavour != gtid.MariaDB {
+			return nil
+		}
+		rows, err := x.rows(ctx, "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_wait_sessions'")
+		waiting = len(rows) > 0 && rows[0]["value"] != "0"
+		return err
+	})
+	return waiting, err
+}

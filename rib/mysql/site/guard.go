@@ -152,26 +152,7 @@ func (s *Site) closeNow(ctx context.Context, why string, kill func() bool) (how 
 	done := s.desk.interrupt(ctx)
 	defer s.lookAgain(ctx)
 	defer done()
-	bounded, cancel := context.WithTimeout(ctx, fenceSQL)
-	err = s.o.Server.Fence(bounded)
-	cancel()
-	how = "closed for writes, clients cut"
-	switch p := s.process.State().Process; {
-	case err == nil:
-	case p == topology.Gone:
-		how, err = "its process has ended", nil
-	case p == topology.Unseen && server.Refused(err):
-		how, err = "nobody listens on its socket", nil
-	}
-	if err != nil && kill() {
-		bounded, cancel := context.WithTimeout(ctx, fenceKill)
-		defer cancel()
-		if killed := s.process.Kill(bounded); killed != nil {
-			return "", errors.Join(err, killed)
-		}
-		how, err = "killed, for it did not close: "+err.Error(), nil
-	}
-	if err != nil {
+	if how, err = s.shutOut(ctx, kill); err != nil {
 		return "", err
 	}
 	s.mu.Lock()
@@ -182,6 +163,38 @@ func (s *Site) closeNow(ctx context.Context, why string, kill func() bool) (how 
 		s.o.Log.Error("that the server was closed is not on disk", "error", err)
 	}
 	return how, nil
+}
+
+// errTail is why a server is killed although it could be closed.
+var errTail = errors.New("clients wait for acknowledgements that nobody will give; a start drops what they wrote, closing would keep it")
+
+// shutOut closes the server by SQL, or kills it where it may: when that fails, or would keep
+// what makes it no replica of another any more.
+func (s *Site) shutOut(ctx context.Context, kill func() bool) (how string, err error) {
+	bounded, cancel := context.WithTimeout(ctx, fenceSQL)
+	defer cancel()
+	if tail, terr := s.o.Server.Tail(bounded); terr == nil && tail && kill() {
+		err = errTail
+	} else {
+		err = s.o.Server.Fence(bounded)
+	}
+	switch p := s.process.State().Process; {
+	case err == nil:
+		return "closed for writes, clients cut", nil
+	case p == topology.Gone:
+		return "its process has ended", nil
+	case p == topology.Unseen && server.Refused(err):
+		return "nobody listens on its socket", nil
+	}
+	if !kill() {
+		return "", err
+	}
+	within, stop := context.WithTimeout(ctx, fenceKill)
+	defer stop()
+	if killed := s.process.Kill(within); killed != nil {
+		return "", errors.Join(err, killed)
+	}
+	return "killed: " + err.Error(), nil
 }
 
 // closedSince returns how the server was closed if that was after t.
