@@ -76,7 +76,7 @@ func standing(t *controller.TopologyView) statusOut {
 	out := statusOut{Topology: t.Record.Name, State: t.Verdict.State, Primary: t.Record.Primary, Epoch: t.Record.Epoch, Reasons: t.Verdict.Reasons}
 	well, total := 0, len(t.Record.Members)
 	for _, m := range t.Record.Members {
-		if k, ok := t.Members[m.Name]; ok && k.Report != nil && k.Age < judge.Fresh && k.Report.Self.Answers {
+		if k, ok := t.Members[m.Name]; ok && works(&k, m.Name == t.Record.Primary) {
 			well++
 		}
 	}
@@ -108,6 +108,15 @@ func standing(t *controller.TopologyView) statusOut {
 	}
 	out.Note = strings.Join(notes, "; ")
 	return out
+}
+
+// works reports whether a member does what it is there for: a replica receives and applies.
+func works(k *judge.Known, primary bool) bool {
+	if k.Report == nil || k.Age >= judge.Fresh || !k.Report.Self.Answers {
+		return false
+	}
+	r := k.Report.Self.Replica
+	return primary || r != nil && r.Receiving && r.Applying
 }
 
 // serverOut is a database server.

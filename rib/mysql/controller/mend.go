@@ -72,9 +72,11 @@ func (t *charge) keep(rec *topology.Record, said map[string]order.Details) {
 	defer t.mu.Unlock()
 	for name, set := range sets {
 		d := said[name]
-		l := looked{details: d, at: now, look: &judge.Look{Executed: set, Contained: known && primary.Position().Contains(set.Position()), Below: d.Below, Findings: d.Findings}}
+		l := looked{details: d, at: now, look: &judge.Look{Executed: set, Below: d.Below, Findings: d.Findings, Aside: d.Aside}}
 		if known && name != rec.Primary {
 			l.look.Errants = gtid.Errant(states(rec.Flavour, d, set), states(rec.Flavour, said[rec.Primary], primary), names(rec.Flavour, d.Self)...)
+			// A position of MariaDB that is below the primary's can still be nowhere else.
+			l.look.Contained = primary.Position().Contains(set.Position()) && l.look.Errants.All.Empty()
 			if !l.look.Errants.All.Empty() {
 				l.errant = l.look.Errants.All.String()
 			}
@@ -85,8 +87,8 @@ func (t *charge) keep(rec *topology.Record, said map[string]order.Details) {
 
 // states returns what tells most of where transactions began.
 func states(flavour string, d order.Details, executed gtid.Set) gtid.Set {
-	if flavour == gtid.MariaDB && d.State != "" {
-		if set, err := gtid.Parse(flavour, d.State); err == nil {
+	if flavour == gtid.MariaDB && d.State+d.Slave != "" {
+		if set, err := gtid.ParseState(d.State, d.Slave); err == nil {
 			return set
 		}
 	}
@@ -194,6 +196,9 @@ func (t *charge) put(ctx context.Context, r judge.Repair, key string) {
 		text += ": " + done.How
 	}
 	t.mu.Lock()
+	if r.Order.Verb == order.SetAside && err == nil {
+		t.nextLook = time.Now() // to learn the name of the file
+	}
 	first := t.mended[key].tries <= 1
 	t.mu.Unlock()
 	if err != nil {

@@ -175,8 +175,12 @@ func (f *finder) looked() {
 		if !l.Errants.Own.Empty() {
 			own = "somebody wrote to it directly: " + short(l.Errants.Own.String())
 		}
+		try := "write on the primary what of it matters"
+		if l.aside() {
+			try = fmt.Sprintf("they are in %s on %s (%d transactions): %s", l.Aside.File, f.m.Host, l.Aside.Transactions, try)
+		}
 		f.add(Errant, "it has transactions that the primary has not", fmt.Sprintf("%s%d: %s; %s. It cannot become primary so, nor prove that it is a copy", about, n, short(l.Errants.All.String()), own),
-			"write on the primary what of it matters; then: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
+			try+"; then: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
 	}
 	for _, at := range l.Below {
 		if !IsMember(f.record, at) {

@@ -98,6 +98,8 @@ func (f *finder) witnessOf(name string) *witness {
 
 func (f *finder) threads(r *topology.Replica) {
 	switch {
+	case refused(f.self) && f.k.Look.errant():
+		f.add(ReceiveError, "its source refuses it", r.ReceiveErr, "it has what the source has not: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
 	case r.ReceiveErr != "":
 		f.add(ReceiveError, "it cannot receive", r.ReceiveErr, "if the primary no longer has what it needs: kaname mysql reclone "+f.record.Name+" "+f.m.Name)
 	case r.Receiver == "No":

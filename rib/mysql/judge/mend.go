@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/rib/mysql/order"
@@ -137,15 +138,20 @@ func (m *mender) replication() {
 		if !w.fresh || !w.known.Report.Self.Answers {
 			continue
 		}
-		from := m.wanted(w.Member)
+		from, l := m.wanted(w.Member), w.known.Look
 		why := astray(&w.known.Report.Self, from)
+		if why == "" && l.errant() && refused(&w.known.Report.Self) {
+			why = "cannot receive"
+		}
 		if why == "" {
 			continue
 		}
-		switch l := w.known.Look; {
+		switch {
 		case l == nil || m.known.Look == nil:
 			m.add(w.Name, order.Order{Verb: order.Look}, why+": see first what it has")
-		case !l.Errants.All.Empty():
+		case l.aside():
+			// People decide what of it matters.
+		case l.errant():
 			m.add(w.Name, order.Order{Verb: order.SetAside, Need: l.Errants.All.String()},
 				why+", and has transactions that the primary has not: set them aside, do not let it follow").Once = true
 		case !l.Contained:
@@ -155,6 +161,21 @@ func (m *mender) replication() {
 				fmt.Sprintf("%s: follow %s, which has all that it has", why, from.Name))
 		}
 	}
+}
+
+// errant reports whether the member has what the primary has not.
+func (l *Look) errant() bool { return l != nil && !l.Errants.All.Empty() }
+
+// aside reports whether all of that is in a file already.
+func (l *Look) aside() bool {
+	return l.errant() && l.Aside != nil && l.Aside.Need == l.Errants.All.String()
+}
+
+// refused reports whether the source has said that it cannot send what comes after a replica's
+// position: it no longer has that, or never had what the replica has.
+func refused(s *topology.Self) bool {
+	r := s.Replica
+	return r != nil && (strings.Contains(r.ReceiveErr, "1236") || strings.Contains(r.ReceiveErr, "13114"))
 }
 
 // astray says why a replica should be told to follow; "" when it should not: it does, or

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kaname.dev/kaname/rib/mysql/gtid"
+	"kaname.dev/kaname/rib/mysql/order"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -59,6 +60,12 @@ func TestMend(t *testing.T) {
 		{"several sources", all(clean, repl("db2", func(r *topology.Replica) { r.Source, r.Channels = "old:3306", 2 })), "", ""},
 		{"the old primary is back", all(returned, clean), "follow db1", "follow db2, which has all that it has"},
 		{"with more than the new one", all(returned, clean, looked("db1", Look{Errants: gtid.Errants{All: set("0-1-99")}})), "set-aside db1", "do not let it follow"},
+		{"they are set aside", all(returned, clean, looked("db1", Look{Errants: gtid.Errants{All: set("0-1-99")}, Aside: &order.Aside{Need: "0-1-99"}})), "", ""},
+		{"others were set aside before", all(returned, clean, looked("db1", Look{Errants: gtid.Errants{All: set("0-1-99")}, Aside: &order.Aside{Need: "0-1-88"}})), "set-aside db1", ""},
+		{
+			"it follows and its source refuses it", all(clean, repl("db2", func(r *topology.Replica) { r.Receiver, r.ReceiveErr = "No", "error 1236" }), looked("db2", Look{Errants: gtid.Errants{All: set("0-2-9")}})),
+			"set-aside db2", "cannot receive",
+		},
 		{"asked too early", all(returned, clean, looked("db1", Look{})), "look db1", "ask again"},
 		{"and takes writes", all(returned, clean, self("db1", func(s *topology.Self) { s.ReadOnly = false })), "close db1, follow db1", ""},
 		{"does not acknowledge", semi("db3", func(s *topology.SemiSync) { s.Replies = false }), "tune db3 acker", ""},

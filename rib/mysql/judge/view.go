@@ -46,8 +46,10 @@ type Look struct {
 	Errants gtid.Errants
 	// Contained: the primary, asked after it, had executed all that it had.
 	Contained bool
-	Below     []string        // order.Details.Below
-	Findings  []order.Finding // what its agent found by itself: settings, clock, name resolution
+	// Aside is what its agent has written to a file last.
+	Aside    *order.Aside
+	Below    []string        // order.Details.Below
+	Findings []order.Finding // what its agent found by itself: settings, clock, name resolution
 }
 
 // Fresh is how old a report may be so that what it says still counts as how it is.

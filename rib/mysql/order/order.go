@@ -85,11 +85,20 @@ type Details struct {
 	Purged   string            `json:"purged,omitempty"`   // no longer in the binary logs
 	Own      string            `json:"own,omitempty"`      // transactions that began on this server
 	State    string            `json:"state,omitempty"`    // MariaDB: gtid_binlog_state, which tells where transactions began
+	Slave    string            `json:"slave,omitempty"`    // MariaDB: gtid_slave_pos, which may know of more than State
+	Aside    *Aside            `json:"aside,omitempty"`    // what SetAside has written last
 	Epochs   []Row             `json:"epochs,omitempty"`   // of kaname.epoch, the newest first, at most 10
 	Sources  []string          `json:"sources,omitempty"`  // host:port of each channel
 	Below    []string          `json:"below,omitempty"`    // host:port of replicas that are connected
 	Settings map[string]string `json:"settings,omitempty"` // of those that matter
 	Findings []Finding         `json:"findings,omitempty"`
+}
+
+// Aside are transactions that only one server has, written to a file of SQL on its host.
+type Aside struct {
+	Need         string `json:"need"` // GTID set, as Order.Need named them
+	File         string `json:"file"` // absolute path
+	Transactions int    `json:"transactions"`
 }
 
 // Finding is something about a server that does not fit.

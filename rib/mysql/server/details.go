@@ -32,6 +32,11 @@ func (s *Server) Details(ctx context.Context) (order.Details, error) {
 		if out.Own, err = x.d.own(ctx, x); err != nil {
 			return err
 		}
+		if x.d.state != nil {
+			if out.State, out.Slave, err = x.d.state(ctx, x); err != nil {
+				return err
+			}
+		}
 		if out.Epochs, err = epochs(ctx, x); err != nil {
 			return err
 		}

@@ -21,6 +21,9 @@ type dialect struct {
 	purged func(ctx context.Context, x *session) (string, error)
 	// own reads which transactions began on the server itself.
 	own func(ctx context.Context, x *session) (string, error)
+	// state reads what tells more of where transactions began: the binary log's state and
+	// the position of the applier; nil when executed tells all.
+	state func(ctx context.Context, x *session) (binlog, applied string, err error)
 	// of names a channel in a statement: before and after what is to be done.
 	of func(name string) (before, after string)
 	// restartLoses: starting a thread while both are stopped deletes the relay log, with

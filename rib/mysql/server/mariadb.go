@@ -12,7 +12,7 @@ import (
 
 var mariadbDialect = dialect{
 	flavour: gtid.MariaDB, replica: "SLAVE",
-	channels: mariadbChannels, executed: mariadbExecuted, purged: mariadbPurged, own: mariadbOwn,
+	channels: mariadbChannels, executed: mariadbExecuted, purged: mariadbPurged, own: mariadbOwn, state: mariadbState,
 	of: func(name string) (string, string) {
 		if name == "" {
 			return "", ""
@@ -87,6 +87,11 @@ func mariadbOwn(ctx context.Context, x *session) (string, error) {
 		}
 	}
 	return strings.Join(own, ","), nil
+}
+
+func mariadbState(ctx context.Context, x *session) (binlog, applied string, err error) {
+	err = x.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_state, @@GLOBAL.gtid_slave_pos").Scan(&binlog, &applied)
+	return binlog, applied, err
 }
 
 func mariadbChange(name string, src Source) (string, []any) {

@@ -171,7 +171,9 @@ func (s *Site) look(ctx context.Context) (order.Done, error) {
 	if err != nil {
 		return order.Done{Details: &order.Details{Self: self}}, nil //nolint:nilerr // Self says how it is
 	}
-	d.Self = self
+	s.mu.Lock()
+	d.Self, d.Aside = self, s.kept.Aside
+	s.mu.Unlock()
 	return order.Done{Details: &d}, nil
 }
 

@@ -148,8 +148,14 @@ func (s *Site) setAside(ctx context.Context, o order.Order) (order.Done, error) 
 	}
 	n, err := binlog.WriteSQL(f, binlog.Extra(ctx, l, extra, primary), binlog.SQL{Flavour: l.Flavour})
 	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return order.Done{}, fmt.Errorf("write to %s/%s what only %s has: %w", asideDir, name, s.o.Member, err)
+	}
 	path := s.o.Root.Name() + "/" + asideDir + "/" + name
-	return order.Done{How: fmt.Sprintf("%d transactions are in %s", n, path)}, err
+	if err := s.keep(func(k *kept) { k.Aside = &order.Aside{Need: o.Need, File: path, Transactions: n} }); err != nil {
+		return order.Done{}, err
+	}
+	return order.Done{How: fmt.Sprintf("%d transactions are in %s", n, path)}, nil
 }
 
 // whole returns all that a server has executed. A MariaDB's position names only the last

@@ -10,6 +10,7 @@ import (
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/host"
 	"kaname.dev/kaname/rib/mysql/lease"
+	"kaname.dev/kaname/rib/mysql/order"
 	"kaname.dev/kaname/rib/mysql/server"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
@@ -50,6 +51,8 @@ type kept struct {
 	// see short.
 	Complete string `json:"complete,omitempty"`
 	Logs     logs   `json:"logs,omitzero"`
+	// Aside is what setAside has written last.
+	Aside *order.Aside `json:"aside,omitempty"`
 	// Pace is the server's own, while it was told to hurry: see applyAll.
 	Pace *server.Pace `json:"pace,omitempty"`
 }
