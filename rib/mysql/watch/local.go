@@ -39,6 +39,8 @@ type Local struct {
 	mu      sync.Mutex
 	self    topology.Self // of the last look
 	looked  time.Time     // when that one began
+	unseen  string        // why the last look told nothing
+	away    time.Time     // when nobody listened, as far as is known
 	ping    asked
 	probe   asked
 	failing time.Time // since when all probes have ended with an error
@@ -116,20 +118,33 @@ func (l *Local) Commits(on bool) {
 // taken: an answer after silence, silence, or a look.
 func (l *Local) Changed() <-chan struct{} { return l.changed }
 
-// Self returns what is seen of the server now.
+// Self returns what is seen of the server now. What was learnt from a process that has
+// ended is not: until the next one was asked, the server counts as read-only, and answers
+// only if it refuses.
 func (l *Local) Self() topology.Self {
 	p := l.process.State()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	self := l.self
+	self, stale := l.self, l.stale(p)
+	if stale {
+		// What is open, replicates or waits may be otherwise in another process.
+		self = topology.Self{Version: self.Version, ServerID: self.ServerID, UUID: self.UUID, ReadOnly: true}
+	}
 	self.Process = p.Process
 	if p.Process == topology.Gone {
 		self.GoneFor = max(p.For, time.Nanosecond)
 	}
 	self.Answers, self.Silent, self.Refuses, self.Trouble = l.answers(p), 0, l.ping.refuses, l.ping.trouble
+	if stale && !self.Refuses {
+		self.Answers = false
+	}
 	if !self.Answers {
 		self.Silent = time.Since(l.ping.last)
-		if self.Trouble == "" {
+		switch {
+		case self.Trouble != "":
+		case stale && l.unseen != "":
+			self.Trouble = l.unseen
+		default:
 			self.Trouble = "the last question is not answered yet"
 		}
 	}
@@ -138,8 +153,16 @@ func (l *Local) Self() topology.Self {
 		r.NoNews += time.Since(self.Seen)
 		self.Replica = &r
 	}
-	self.Commit, self.Disk = l.commits(), l.disk
+	if self.Disk = l.disk; !stale {
+		self.Commit = l.commits()
+	}
 	return self
+}
+
+// stale reports whether the last look was at a process that has ended since, or there was
+// none yet; the lock is held.
+func (l *Local) stale(p ProcessState) bool {
+	return !l.looked.After(p.Ended) || !l.looked.After(l.away)
 }
 
 // answers reports whether the last question was answered, and the one under way is not
@@ -209,6 +232,15 @@ func (l *Local) pings(ctx context.Context) {
 		return
 	}
 	l.end(&l.ping, start, err)
+	p := l.process.State()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case server.Refused(err):
+		l.away = time.Now()
+	case err == nil && l.stale(p):
+		poke(l.looks)
+	}
 }
 
 func (l *Local) look(ctx context.Context) {
@@ -218,11 +250,18 @@ func (l *Local) look(ctx context.Context) {
 	self, err := l.server.Look(ctx)
 	if err != nil {
 		l.log.Debug("look at the server", "error", err)
+		l.mu.Lock()
+		l.unseen = err.Error()
+		l.mu.Unlock()
 		return // that it does not answer is for the pings to say
 	}
+	p := l.process.State()
 	l.mu.Lock()
+	if l.stale(p) {
+		l.failing = time.Time{} // those were commits of another process
+	}
 	if start.After(l.looked) { // else a later one has overtaken it
-		l.self, l.looked = self, start
+		l.self, l.looked, l.unseen = self, start, ""
 	}
 	l.mu.Unlock()
 	poke(l.changed)
@@ -230,9 +269,10 @@ func (l *Local) look(ctx context.Context) {
 
 // Fresh reports whether what Self says of the server's state was asked for after t.
 func (l *Local) Fresh(t time.Time) bool {
+	p := l.process.State()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.looked.After(t)
+	return l.looked.After(t) && !l.stale(p)
 }
 
 // commit writes the time. While the write is stuck there is no second one, for that would

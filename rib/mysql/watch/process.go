@@ -37,6 +37,7 @@ type Process struct {
 	fd      *os.File // of the process; nil when none is known
 	pid     int
 	since   time.Time // of the present state
+	gone    time.Time // when the last one that has ended did
 	state   topology.Process
 	dir     string // its data directory, as it was last seen
 	start   string
@@ -51,6 +52,7 @@ type ProcessState struct {
 	PID     int
 	For     time.Duration // since when it is so
 	Starts  int           // processes seen so far: a higher number is another process
+	Ended   time.Time     // when the last process that has ended did; zero: none has
 	// Dir is the data directory, where the server's process works; empty when unknown.
 	Dir string
 	// Start is the same as long as the process is, also for another agent: when it was
@@ -162,7 +164,7 @@ func stat(pid int) []string {
 func (p *Process) State() ProcessState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := ProcessState{Process: p.state, For: time.Since(p.since), Starts: p.starts, Dir: p.dir}
+	s := ProcessState{Process: p.state, For: time.Since(p.since), Starts: p.starts, Ended: p.gone, Dir: p.dir}
 	if p.state == topology.Running {
 		s.PID, s.Start = p.pid, p.start
 	}
@@ -351,6 +353,9 @@ func (p *Process) become(s topology.Process) {
 		return
 	}
 	p.state, p.since = s, time.Now()
+	if s == topology.Gone {
+		p.gone = p.since
+	}
 	select {
 	case p.changed <- struct{}{}:
 	default:
