@@ -100,7 +100,7 @@ func standing(t *controller.TopologyView) statusOut {
 	if t.Verdict.Blocked != "" {
 		notes = append(notes, t.Verdict.Blocked)
 	}
-	if l := t.Record.Last; l != nil && l.Move.Kind == topology.Failover && l.Acked == "" {
+	if l := t.Record.Last; l != nil && l.Move.Kind == topology.Failover && l.Move.By == "kaname" && l.Acked == "" {
 		notes = append(notes, "the failover of "+l.Ended.Local().Format(time.DateTime)+" waits for: kaname mysql acknowledge "+t.Record.Name)
 	}
 	if n := len(t.Verdict.Findings); n > 0 {

@@ -103,20 +103,23 @@ func (r *service) planMove(ctx context.Context, name, to string, force bool) (ac
 	}
 	plan.Warnings = c.Missing
 	for _, why := range c.Reasons {
+		if to != "" && !strings.HasPrefix(why, to+":") {
+			continue // the others were not asked for
+		}
 		plan.Steps = append(plan.Steps, action.Step{What: why})
 	}
 	for _, m := range rec.Ackers(from) {
-		plan.Steps = append(plan.Steps, action.Step{Host: m.Host, What: m.Name + " stops receiving from " + from})
+		plan.Steps = append(plan.Steps, action.Step{Host: m.Name, What: "stops receiving from " + from})
 	}
-	plan.Steps = append(plan.Steps, action.Step{Host: rec.Member(from).Host, What: from + " is closed for writes"})
+	plan.Steps = append(plan.Steps, action.Step{Host: from, What: "is closed for writes"})
 	for _, f := range c.From {
-		plan.Steps = append(plan.Steps, action.Step{Host: rec.Member(c.To).Host, What: c.To + " fetches what " + f + " has and it lacks"})
+		plan.Steps = append(plan.Steps, action.Step{Host: c.To, What: "fetches what " + f + " has and it lacks"})
 	}
 	plan.Steps = append(plan.Steps,
-		action.Step{Host: rec.Member(c.To).Host, What: c.To + " applies all up to " + c.Need + ", and is opened"},
+		action.Step{Host: c.To, What: "applies all up to " + c.Need + ", and is opened"},
 		action.Step{What: "clients are led to " + c.To + " by " + strings.Join(waysOf(&rec), ", ")})
 	for _, m := range rec.Replicas(c.To) {
-		plan.Steps = append(plan.Steps, action.Step{Host: m.Host, What: m.Name + " follows " + c.To})
+		plan.Steps = append(plan.Steps, action.Step{Host: m.Name, What: "follows " + c.To})
 	}
 	return plan, nil
 }
