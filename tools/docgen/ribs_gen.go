@@ -4,6 +4,7 @@ package main
 
 import (
 	"kaname.dev/kaname/rib"
+	"kaname.dev/kaname/rib/mysql"
 	"kaname.dev/kaname/rib/release"
 	"kaname.dev/kaname/rib/zone"
 )
@@ -11,6 +12,7 @@ import (
 // ribs returns a fresh, unattached value of every rib.
 func ribs() []rib.Rib {
 	return []rib.Rib{
+		mysql.Rib(),
 		release.Rib(),
 		zone.Rib(),
 	}
