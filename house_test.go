@@ -43,17 +43,17 @@ var rooms = map[string][]string{
 	// what all drivers must do, against real servers; only their tests import it
 	"rib/zone/server/servertest":      {"rib/zone", "lab"},
 	"rib/mysql/endpoint/endpointtest": {"rib/mysql", "lab"},
-	"door/api":                   {"action", "access", "fault", "plane", "plane/trust"},
-	"door/api/apitest":           {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
-	"door/cli":                   {"action", "fault", "door/api"},
-	"door/console":               {"action", "fault", "door/api"},
-	"agent":                      {"action", "access", "config", "door/api", "door/console", "fault", "host", "plane", "plane/trust", "rib"},
-	"demo":                       {"action", "agent", "door/api", "fault", "host", "rib"},
-	"lab":                        {"host", "fault"},
-	"story":                      {"lab", "host"},
-	"tools":                      {"access", "action", "agent", "config", "demo", "door/api", "door/cli", "fault", "rib", "rib/*"},
-	"bench":                      {"*"},
-	".":                          {"action", "agent", "config", "demo", "door/cli", "door/console", "fault", "rib", "rib/*"},
+	"door/api":                        {"action", "access", "fault", "plane", "plane/trust"},
+	"door/api/apitest":                {"access", "action", "door/api", "fault", "plane", "plane/planetest"},
+	"door/cli":                        {"action", "fault", "door/api"},
+	"door/console":                    {"action", "fault", "door/api"},
+	"agent":                           {"action", "access", "config", "door/api", "door/console", "fault", "host", "plane", "plane/trust", "rib"},
+	"demo":                            {"action", "agent", "door/api", "fault", "host", "rib"},
+	"lab":                             {"host", "fault"},
+	"story":                           {"lab", "host"},
+	"tools":                           {"access", "action", "agent", "config", "demo", "door/api", "door/cli", "fault", "rib", "rib/*"},
+	"bench":                           {"*"},
+	".":                               {"action", "agent", "config", "demo", "door/cli", "door/console", "fault", "rib", "rib/*"},
 }
 
 // testsMay is what only the tests of a room may import besides.

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"kaname.dev/kaname/action"
@@ -147,7 +148,7 @@ func (r *service) planAdopt(ctx context.Context, in adoptIn) (action.Plan, error
 	for _, m := range s.Record.Members {
 		what := "replica, " + string(m.Role)
 		if m.Name == in.Primary {
-			what = "primary: schema kaname is made, semi-synchronous replication is set to wait for " + fmt.Sprint(w.Policy.Acks)
+			what = "primary: schema kaname is made, semi-synchronous replication is set to wait for " + strconv.Itoa(w.Policy.Acks)
 			if w.Policy.Durability == topology.Async {
 				what = "primary: schema kaname is made"
 			}

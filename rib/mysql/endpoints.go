@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -91,7 +92,7 @@ func (r *service) fence(ctx context.Context, command []string, m topology.Member
 	if err != nil {
 		return err
 	}
-	fill := strings.NewReplacer("{name}", m.Name, "{host}", m.Host, "{ip}", at.Addr().String(), "{port}", fmt.Sprint(at.Port()))
+	fill := strings.NewReplacer("{name}", m.Name, "{host}", m.Host, "{ip}", at.Addr().String(), "{port}", strconv.Itoa(int(at.Port())))
 	args := make([]string, len(command))
 	for i, a := range command {
 		args[i] = fill.Replace(a)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -193,7 +192,7 @@ func (r *service) listServers() []exchange.Server {
 func (r *service) fetchTail(ctx context.Context, from topology.Member, have string) (io.ReadCloser, error) {
 	rec := r.recordOf(from.Name)
 	if rec == nil {
-		return nil, fault.NotFound(fmt.Sprintf("no server of this host shares a topology with %s", from.Name))
+		return nil, fault.NotFound("no server of this host shares a topology with " + from.Name)
 	}
 	return office.Fetch(ctx, r.node.PeerClient, office.Seat{Host: from.Host, Address: from.Peer}, exchange.PathTail,
 		exchange.Tail{Topology: rec.Name, Member: from.Name, Have: have})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/action"
@@ -155,7 +156,7 @@ func factsOf(t *controller.TopologyView) func(string) move.Fact {
 		}
 		f := move.Fact{Executed: d.Executed, Version: d.Self.Version, Self: []string{d.Self.UUID}}
 		if t.Record.Flavour == gtid.MariaDB {
-			f.Self = []string{fmt.Sprint(d.Self.ServerID)}
+			f.Self = []string{strconv.FormatUint(uint64(d.Self.ServerID), 10)}
 		}
 		if d.Self.Replica != nil {
 			f.Delay = d.Self.Replica.Delay

@@ -134,13 +134,12 @@ type reign struct {
 }
 
 // take begins to watch a topology.
-func (r *reign) take(doc plane.Doc[topology.Record]) *charge {
+func (r *reign) take(doc plane.Doc[topology.Record]) {
 	t := newCharge(r, doc)
 	r.mu.Lock()
 	r.charges[doc.Key] = t
 	r.mu.Unlock()
 	r.work.Go(func() { t.run(r.life) })
-	return t
 }
 
 // charge returns what watches a topology, or a NotFound fault.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"kaname.dev/kaname/rib/mysql/endpoint"
 	"kaname.dev/kaname/rib/mysql/gtid"
@@ -87,7 +88,7 @@ func (h hands) Tell(text string) {
 // names are what a server is called in GTIDs.
 func names(flavour string, self topology.Self) []string {
 	if flavour == gtid.MariaDB {
-		return []string{fmt.Sprint(self.ServerID)}
+		return []string{strconv.FormatUint(uint64(self.ServerID), 10)}
 	}
 	return []string{self.UUID}
 }
