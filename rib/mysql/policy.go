@@ -50,8 +50,13 @@ func (in *policyIn) apply(p topology.Policy) (topology.Policy, error) {
 		said time.Duration
 		to   *time.Duration
 	}{
-		{in.PromoteAfter, &p.PromoteAfter}, {in.Cooldown, &p.Cooldown}, {in.Lease, &p.Lease}, {in.Silence, &p.Silence},
-		{in.Stuck, &p.Stuck}, {in.Drain, &p.Drain}, {in.MaxLag, &p.MaxLag},
+		{in.PromoteAfter, &p.PromoteAfter},
+		{in.Cooldown, &p.Cooldown},
+		{in.Lease, &p.Lease},
+		{in.Silence, &p.Silence},
+		{in.Stuck, &p.Stuck},
+		{in.Drain, &p.Drain},
+		{in.MaxLag, &p.MaxLag},
 	} {
 		if d.said != 0 {
 			*d.to = d.said
