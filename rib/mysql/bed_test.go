@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"kaname.dev/kaname/action"
+	"kaname.dev/kaname/fault"
 	lab "kaname.dev/kaname/lab/mysql"
 	"kaname.dev/kaname/lab/mysql/load"
 	"kaname.dev/kaname/rib"
@@ -123,10 +125,17 @@ func (b *bed) eventually(within time.Duration, cond func() string) {
 func (b *bed) adopt(more map[string][]string) {
 	b.t.Helper()
 	in := map[string][]string{"topology": {"shop"}, "primary": {"db1"}, "replicas": {"db2,db3"}, "lease": {"6s"}} // other tests run beside this one
-	for k, v := range more {
-		in[k] = v
-	}
-	b.must("mysql adopt", in)
+	maps.Copy(in, more)
+	b.eventually(20*time.Second, func() string { // agents have only begun to look
+		_, err := b.do("mysql adopt", in)
+		if err != nil && !fault.Is(err, fault.KindUnavailable) {
+			b.t.Fatalf("mysql adopt: %v", err)
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	b.fine(20 * time.Second)
 }
 

@@ -60,6 +60,9 @@ func (t *charge) keep(rec *topology.Record, said map[string]order.Details) {
 	now := time.Now()
 	sets := map[string]gtid.Set{}
 	for name, d := range said {
+		if d.Partial {
+			continue // it has not said that it has nothing
+		}
 		set, err := gtid.Parse(rec.Flavour, d.Executed)
 		if err != nil {
 			t.r.c.o.Log.Warn("a GTID set cannot be read", "topology", t.name, "member", name, "why", err)
@@ -70,6 +73,9 @@ func (t *charge) keep(rec *topology.Record, said map[string]order.Details) {
 	primary, known := sets[rec.Primary]
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for name := range said {
+		delete(t.looked, name) // a server that has been away may have more now
+	}
 	for name, set := range sets {
 		d := said[name]
 		l := looked{details: d, at: now, look: &judge.Look{Executed: set, Below: d.Below, Findings: d.Findings, Aside: d.Aside}}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/fault"
@@ -109,6 +110,9 @@ func Survey(ctx context.Context, p *plane.Plane, name string, members []topology
 		}, nil)
 		if err != nil {
 			return s, fault.Of(err).At("server " + m.Name)
+		}
+		if d := done.Details; d == nil || d.Partial {
+			return s, fault.Unavailable("server " + m.Name + " does not answer its agent").Try("see if it runs, and if its socket and the account are those that mysql.servers of host " + m.Host + " names")
 		}
 		s.Details[m.Name] = *done.Details
 	}
@@ -223,7 +227,7 @@ func (s *Surveyed) replicas() {
 func errant(flavour string, set, primary gtid.Set, d order.Details) string {
 	self := d.Self.UUID
 	if flavour == gtid.MariaDB {
-		self = fmt.Sprint(d.Self.ServerID)
+		self = strconv.FormatUint(uint64(d.Self.ServerID), 10)
 	}
 	e := gtid.Errant(set, primary, self)
 	if e.Own.Empty() {

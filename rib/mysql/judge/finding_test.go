@@ -83,7 +83,9 @@ func TestFindings(t *testing.T) {
 		{"errant", looked("db3", Look{Errants: gtid.Errants{All: set("0-3-77"), Own: set("0-3-77")}}), "db3 errant", "somebody wrote to it directly: 0-3-77"},
 		{"errant, and in a file", looked("db3", Look{Errants: gtid.Errants{All: set("0-3-77")}, Aside: &order.Aside{Need: "0-3-77", File: "/x/aside.sql", Transactions: 1}}), "db3 errant", ""},
 		{
-			"errant, and refused", all(repl("db2", func(r *topology.Replica) { r.Receiving, r.Receiver, r.ReceiveErr = false, "No", "error 1236: not there" }), looked("db2", Look{Errants: gtid.Errants{All: set("0-2-9")}})),
+			"errant, and refused", all(repl("db2", func(r *topology.Replica) {
+				r.Receiving, r.Receiver, r.ReceiveErr = false, "No", "error 1236: not there"
+			}), looked("db2", Look{Errants: gtid.Errants{All: set("0-2-9")}})),
 			"db1 acker-missing, db2 receive-error, db2 errant", "its source refuses it",
 		},
 		{"strangers below", looked("db1", Look{Below: []string{address("db2"), "db3:0", "db3:3307", "bi:3306"}}), "db1 unknown-replica", "db3:3307 replicates from it"},

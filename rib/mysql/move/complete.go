@@ -132,7 +132,7 @@ func (m *mover) rescue(ctx context.Context, c *Choice) error {
 		if err == nil {
 			has, err = gtid.Parse(m.r.Flavour, f.Executed)
 		}
-	case d.Self.Answers && d.Self.ReadOnly:
+	case d.Self.Answers && d.Self.ReadOnly && !d.Partial:
 		if has, err = gtid.Parse(m.r.Flavour, d.Executed); err == nil {
 			has, err = m.levelFrom(ctx, to, from, has)
 		}

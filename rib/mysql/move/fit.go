@@ -26,7 +26,7 @@ func (m *mover) fit(ctx context.Context, asked string) (to string, notes []strin
 	}
 	looks := m.lookAll(ctx)
 	old := looks[r.Primary]
-	if old == nil || !old.Self.Answers {
+	if old == nil || !old.Self.Answers || old.Partial {
 		return "", nil, fault.Unavailable("primary " + r.Primary + " of topology " + r.Name + " does not answer").Try("if it is dead: kaname mysql failover " + r.Name)
 	}
 	well := 1 // the old primary acknowledges when it follows
@@ -102,7 +102,7 @@ func (m *mover) unwell(x *topology.Member, d, primary *order.Details) string {
 	switch {
 	case d == nil:
 		return "does not answer"
-	case !d.Self.Answers:
+	case !d.Self.Answers || d.Partial:
 		return "its server does not answer: " + d.Self.Trouble
 	case x.Source != "":
 		return "replicates from " + x.Source

@@ -224,7 +224,7 @@ func (f *follower) covered(ctx context.Context, m *mover) error {
 			return err
 		case done.Frozen != nil:
 			f.received = done.Frozen
-		case done.Details != nil:
+		case done.Details != nil && !done.Details.Partial:
 			f.received = &topology.Frozen{Received: done.Details.Received, Executed: done.Details.Executed}
 		default:
 			return fmt.Errorf("%s was answered without positions", f.ask.order.Verb)
@@ -251,7 +251,7 @@ func (f *follower) covered(ctx context.Context, m *mover) error {
 	if err != nil {
 		return err
 	}
-	if done.Details == nil {
+	if done.Details == nil || done.Details.Partial {
 		return fmt.Errorf("%s was answered without details", f.look.order.Verb)
 	}
 	has, err := gtid.Parse(f.flavour, done.Details.Executed)

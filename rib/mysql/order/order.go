@@ -80,7 +80,8 @@ type Done struct {
 // Details are all that can be said of a server without asking another.
 type Details struct {
 	Self     topology.Self     `json:"self"`
-	Executed string            `json:"executed"` // GTID set
+	Partial  bool              `json:"partial,omitempty"` // only Self is known: the server did not answer, or not all
+	Executed string            `json:"executed"`          // GTID set
 	Received string            `json:"received"`
 	Purged   string            `json:"purged,omitempty"`   // no longer in the binary logs
 	Own      string            `json:"own,omitempty"`      // transactions that began on this server

@@ -161,15 +161,15 @@ func (s *Site) accept(o order.Order) error {
 func (s *Site) look(ctx context.Context) (order.Done, error) {
 	self := s.local.Self()
 	if !self.Answers { // nor would it now
-		return order.Done{Details: &order.Details{Self: self}}, nil
+		return order.Done{Details: &order.Details{Self: self, Partial: true}}, nil
 	}
 	self, err := s.local.Look(ctx)
 	if err != nil {
-		return order.Done{Details: &order.Details{Self: self}}, err
+		return order.Done{Details: &order.Details{Self: self, Partial: true}}, err
 	}
 	d, err := s.o.Server.Details(ctx)
 	if err != nil {
-		return order.Done{Details: &order.Details{Self: self}}, nil //nolint:nilerr // Self says how it is
+		return order.Done{Details: &order.Details{Self: self, Partial: true}}, nil //nolint:nilerr // Self says how it is
 	}
 	s.mu.Lock()
 	d.Self, d.Aside = self, s.kept.Aside
