@@ -35,6 +35,9 @@ func TestClone(t *testing.T) {
 }
 
 func TestCloneOfMariaDB(t *testing.T) {
+	if !lab.Soak() {
+		t.Skip("a server of its own, to hear that it cannot: make soak")
+	}
 	lab.Need(t, "mariadbd")
 	f := &pair{}
 	s := f.open(t, labmysql.MariaDB(t, labmysql.Options{}))

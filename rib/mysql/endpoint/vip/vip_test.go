@@ -22,6 +22,14 @@ import (
 
 var addresses = []string{"10.7.0.100", "fd00:7::100"}
 
+// rounds of moves in a test.
+func rounds() int {
+	if lab.Soak() {
+		return 6
+	}
+	return 3
+}
+
 func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 	for _, addr := range addresses {
 		t.Run(addr, func(t *testing.T) {
@@ -43,7 +51,7 @@ func TestAddressMovesAndTheNetworkKnows(t *testing.T) {
 			}
 			epoch := uint64(0)
 			var worst, gap time.Duration
-			for round := range 6 {
+			for round := range rounds() {
 				epoch++
 				began := time.Now()
 				if err := d.Publish(t.Context(), target(epoch, round%2)); err != nil {
