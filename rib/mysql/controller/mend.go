@@ -93,10 +93,8 @@ func (t *charge) keep(rec *topology.Record, said map[string]order.Details) {
 
 // states returns what tells most of where transactions began.
 func states(flavour string, d order.Details, executed gtid.Set) gtid.Set {
-	if flavour == gtid.MariaDB && d.State+d.Slave != "" {
-		if set, err := gtid.ParseState(d.State, d.Slave); err == nil {
-			return set
-		}
+	if set, err := d.Has(flavour); err == nil {
+		return set
 	}
 	return executed
 }

@@ -187,7 +187,7 @@ func (s *Surveyed) replicas() {
 	if primary.Self.ReadOnly {
 		s.warn("%s is read-only; it will be opened for writes", rec.Primary)
 	}
-	have, err := gtid.Parse(rec.Flavour, primary.Executed)
+	have, err := primary.Has(rec.Flavour)
 	if err != nil {
 		s.wrong("%s: its GTID set cannot be read: %v", rec.Primary, err)
 		return
@@ -212,7 +212,7 @@ func (s *Surveyed) replicas() {
 		if !d.Self.ReadOnly {
 			s.warn("%s takes writes; it will be closed", m.Name)
 		}
-		set, err := gtid.Parse(rec.Flavour, d.Executed)
+		set, err := d.Has(rec.Flavour)
 		if err != nil {
 			s.wrong("%s: its GTID set cannot be read: %v", m.Name, err)
 			continue

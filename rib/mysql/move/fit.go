@@ -122,11 +122,11 @@ func (m *mover) unwell(x *topology.Member, d, primary *order.Details) string {
 	case rep.Lag > m.r.Policy.MaxLag:
 		return fmt.Sprintf("is %v behind, more than the %v that are allowed", rep.Lag.Round(time.Millisecond), m.r.Policy.MaxLag)
 	}
-	has, err := gtid.Parse(m.r.Flavour, d.Executed)
+	has, err := d.Has(m.r.Flavour)
 	if err != nil {
 		return err.Error()
 	}
-	had, err := gtid.Parse(m.r.Flavour, primary.Executed)
+	had, err := primary.Has(m.r.Flavour)
 	if err != nil {
 		return "cannot be compared with the primary: " + err.Error()
 	}

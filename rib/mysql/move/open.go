@@ -254,7 +254,7 @@ func (f *follower) covered(ctx context.Context, m *mover) error {
 	if done.Details == nil || done.Details.Partial {
 		return fmt.Errorf("%s was answered without details", f.look.order.Verb)
 	}
-	has, err := gtid.Parse(f.flavour, done.Details.Executed)
+	has, err := done.Details.Has(f.flavour)
 	if err != nil {
 		return err
 	}

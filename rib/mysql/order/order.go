@@ -7,6 +7,7 @@ package order
 import (
 	"time"
 
+	"kaname.dev/kaname/rib/mysql/gtid"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -93,6 +94,15 @@ type Details struct {
 	Below    []string          `json:"below,omitempty"`    // host:port of replicas that are connected
 	Settings map[string]string `json:"settings,omitempty"` // of those that matter
 	Findings []Finding         `json:"findings,omitempty"`
+}
+
+// Has returns all that the server has executed, as gtid.Errant wants it: of a MariaDB with
+// what tells where transactions began, if it said that.
+func (d *Details) Has(flavour string) (gtid.Set, error) {
+	if flavour == gtid.MariaDB && d.State+d.Slave != "" {
+		return gtid.ParseState(d.State, d.Slave)
+	}
+	return gtid.Parse(flavour, d.Executed)
 }
 
 // Aside are transactions that only one server has, written to a file of SQL on its host.
