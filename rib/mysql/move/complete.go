@@ -3,6 +3,7 @@ package move
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,9 +38,40 @@ func (m *mover) complete(ctx context.Context, c *Choice) error {
 		return fmt.Errorf("%s has applied %s, and %s is needed", c.To, has, need)
 	}
 	if c.Proven {
-		return nil
+		return m.salvage(ctx, c)
 	}
 	return m.rescue(ctx, c)
+}
+
+// salvageFor bounds what is done for the sake of the old primary alone.
+const salvageFor = time.Second
+
+// salvage gives the candidate what a killed MySQL has in its binary logs and nobody had
+// received. No client was told that it is done; but a MySQL commits it when it starts, and
+// could not follow the new primary then. A MariaDB with init_rpl_role=SLAVE drops it.
+func (m *mover) salvage(ctx context.Context, c *Choice) error {
+	from := m.r.Member(m.r.Move.From)
+	if m.r.Flavour != gtid.MySQL || from == nil || m.r.Move.Kind != topology.Failover {
+		return nil
+	}
+	if err := m.close(ctx); err != nil || !m.fencing.surely() { // only its agent knows that it is gone
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, salvageFor)
+	defer cancel()
+	done, err := m.send(within, m.letter(from, lookFor, order.Order{Verb: order.Look}))
+	if err != nil || done.Details == nil || done.Details.Self.Process != topology.Gone {
+		return ctx.Err()
+	}
+	f, err := m.positions(within, m.letter(m.r.Member(c.To), salvageFor, order.Order{Verb: order.Rescue, Source: from, Within: salvageFor}))
+	if err != nil {
+		m.log("what only " + from.Name + " had could not be had: " + err.Error())
+		return ctx.Err()
+	}
+	if has, err := gtid.Parse(m.r.Flavour, f.Executed); err == nil {
+		c.Need = has.String()
+	}
+	return ctx.Err()
 }
 
 // drain has the candidate, and those it is levelled from, apply what they have received.
