@@ -43,9 +43,8 @@ func TestBINDPrimaryAndConsumer(t *testing.T) {
 	}
 	p.Kill()
 	p.Start()
-	if _, _, ok := p.SOA("z5.test"); !ok {
-		t.Error("a zone is lost after a restart")
-	}
+	// It answers before it has loaded all zones.
+	lab.Eventually(t, "a zone is there after a restart", func() bool { _, _, ok := p.SOA("z5.test"); return ok })
 	if _, rcode, _ := p.SOA("z3.test"); rcode != dns.RcodeRefused {
 		t.Error("a removed zone is back after a restart")
 	}
