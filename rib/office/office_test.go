@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kaname.dev/kaname/fault"
+	"kaname.dev/kaname/lab"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib"
 	"kaname.dev/kaname/rib/office"
@@ -102,11 +103,17 @@ func TestBytesThatBreakOffAreNotTakenForAll(t *testing.T) {
 		_, err := io.WriteString(w, "all of it")
 		return err
 	})
-	members, err := core.Plane.Members(t.Context())
-	if err != nil || len(members) != 1 {
-		t.Fatal(members, err)
-	}
-	at := office.Seat{Host: "core1", Address: members[0].Address}
+	var at office.Seat
+	lab.Eventually(t, "the core knows itself", func() bool {
+		members, err := core.Plane.Members(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(members) == 1 {
+			at = office.Seat{Host: "core1", Address: members[0].Address}
+		}
+		return at.Address != ""
+	})
 	fetch := func(text string) (string, error) {
 		r, err := office.Fetch(t.Context(), core.PeerClient, at, "/tests/bytes", note{Text: text})
 		if err != nil {
