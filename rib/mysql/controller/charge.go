@@ -94,6 +94,8 @@ func (t *charge) report(host string, in topology.Report) (exchange.Heard, error)
 		t.mu.Unlock()
 		return exchange.Heard{}, fault.NotFound("topology " + t.name + " has no member " + in.Member + " on host " + host).Try("see: kaname mysql topology " + t.name)
 	}
+	last := t.heard[in.Member]
+	news := faceOf(&in) != faceOf(&last.report)
 	t.heard[in.Member] = heard{report: in, at: now}
 	out := exchange.Heard{Revision: t.doc.Revision, Granted: t.grants(rec, in) && t.r.lease.Valid()}
 	if out.Granted {
@@ -103,8 +105,42 @@ func (t *charge) report(host string, in topology.Report) (exchange.Heard, error)
 		out.Record = rec.Clone()
 	}
 	t.mu.Unlock()
-	t.stir()
+	if news {
+		t.stir() // all else is judged when the loop comes to it
+	}
 	return out, nil
+}
+
+// face is what a verdict may turn on at once. Whatever only grows with time is judged by
+// the loop's own timer.
+type face struct {
+	process                                topology.Process
+	answers, refuses, readOnly, held, full bool
+	fenced, trouble                        string
+	stuck, receiving, applying             bool
+	received, applied                      string
+	seen, unseen                           int
+	epoch                                  uint64
+}
+
+func faceOf(r *topology.Report) face {
+	s := &r.Self
+	f := face{
+		process: s.Process, answers: s.Answers, refuses: s.Refuses, readOnly: s.ReadOnly, held: r.Lease.Held, full: s.Disk.Full || s.Disk.ReadOnly,
+		fenced: r.Lease.Fenced, trouble: s.Trouble, stuck: s.Commit != nil && s.Commit.Stuck > topology.Beat, epoch: r.Epoch,
+	}
+	if s.Replica != nil {
+		f.receiving, f.applying, f.received, f.applied = s.Replica.Receiving, s.Replica.Applying, s.Replica.ReceiveErr, s.Replica.ApplyErr
+	}
+	for i := range r.Sights {
+		if r.Sights[i].Answers {
+			f.seen++
+		}
+		if !r.Sights[i].Agent {
+			f.unseen++
+		}
+	}
+	return f
 }
 
 // grants reports whether the controller holds a member for the primary; with the lock
@@ -146,7 +182,7 @@ func (t *charge) run(ctx context.Context) {
 			t.lead()
 			t.mend(ctx, &mending, v)
 		}
-		wait := topology.Beat
+		wait := 2 * topology.Beat
 		if v.Wait > 0 && v.Wait < wait {
 			wait = v.Wait
 		}
@@ -194,8 +230,9 @@ func (t *charge) know(now time.Time) judge.View {
 	late := t.r.late(now)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	rec := t.doc.Value // what it points to is never changed, a save replaces it
 	view := judge.View{
-		Record: t.doc.Value.Clone(), Members: map[string]judge.Known{}, Now: now.Sub(t.r.began), Began: t.r.began, Late: late,
+		Record: &rec, Members: map[string]judge.Known{}, Now: now.Sub(t.r.began), Began: t.r.began, Late: late,
 		Troubled: troubled, Watched: watched,
 	}
 	for m, h := range t.heard {
