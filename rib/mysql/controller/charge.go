@@ -65,11 +65,13 @@ func (t *charge) stir() {
 	}
 }
 
-// record returns the record as it is stored. It must not be changed.
+// record returns the record as it is stored now: a later save leaves it as it is. It must
+// not be changed.
 func (t *charge) record() *topology.Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &t.doc.Value
+	rec := t.doc.Value // what it points to is never changed either, a save replaces it
+	return &rec
 }
 
 // report takes a report of an agent.
@@ -228,11 +230,11 @@ func (t *charge) look(now time.Time) judge.Verdict {
 func (t *charge) know(now time.Time) judge.View {
 	troubled, watched := t.r.troubled()
 	late := t.r.late(now)
+	rec := t.record()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rec := t.doc.Value // what it points to is never changed, a save replaces it
 	view := judge.View{
-		Record: &rec, Members: map[string]judge.Known{}, Now: now.Sub(t.r.began), Began: t.r.began, Late: late,
+		Record: rec, Members: map[string]judge.Known{}, Now: now.Sub(t.r.began), Began: t.r.began, Late: late,
 		Troubled: troubled, Watched: watched,
 	}
 	for m, h := range t.heard {
