@@ -4,6 +4,7 @@
 package mysql
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -244,7 +245,29 @@ func (s *Server) PID() int {
 func (s *Server) Kill() { s.signal(syscall.SIGKILL); s.gone() }
 
 // Stop halts the server by SIGSTOP: its sockets stay open and nobody answers.
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Stop() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	// The signal returns before the last thread stands still, which may answer one more query.
+	for deadline := time.Now().Add(10 * time.Second); !stands(s.PID()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s does not stop", s.Name)
+		}
+	}
+}
+
+// stands tells whether each thread of a process is stopped, or the process is gone.
+func stands(pid int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		// proc_pid_stat(5): the state follows the command's closing parenthesis.
+		if i := bytes.LastIndexByte(b, ')'); i >= 0 && i+2 < len(b) && b[i+2] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Cont lets it go on.
 func (s *Server) Cont() { s.signal(syscall.SIGCONT) }

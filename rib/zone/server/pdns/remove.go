@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"kaname.dev/kaname/rib/zone/control/pdnsapi"
 	"kaname.dev/kaname/rib/zone/name"
@@ -29,11 +32,7 @@ func (d *Driver) Remove(ctx context.Context, zones []server.Removal) []error {
 		if owned, _ := ownership(z); !owned && !zones[i].Adopt {
 			return fmt.Errorf("%w: it is of kind %s with account %q", server.ErrForeign, z.Kind, z.Account)
 		}
-		// A busy server may have deleted it and said that it had not: then it is missing.
-		if err := d.api.Delete(ctx, names[i]); err != nil && !errors.Is(err, pdnsapi.ErrMissing) {
-			return fail(err)
-		}
-		return nil
+		return fail(d.remove(ctx, names[i]))
 	})
 	var gone []name.Name
 	for i, err := range errs {
@@ -50,4 +49,21 @@ func (d *Driver) Remove(ctx context.Context, zones []server.Removal) []error {
 		}
 	}
 	return errs
+}
+
+// remove deletes one zone. A server whose backend is busy with another deletion answers 422,
+// "backend delete failed", and may have deleted the zone all the same: so it is asked a few
+// times, and a zone that is missing is gone.
+func (d *Driver) remove(ctx context.Context, n name.Name) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := d.api.Delete(ctx, n)
+		if errors.Is(err, pdnsapi.ErrMissing) {
+			return struct{}{}, nil
+		}
+		if r, is := errors.AsType[*pdnsapi.Refusal](err); err != nil && (!is || r.Status != http.StatusUnprocessableEntity) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxTries(4), backoff.WithBackOff(backoff.NewExponentialBackOff()))
+	return err
 }
