@@ -85,7 +85,7 @@ func newBed(t *testing.T, o options) *bed {
 	b.adopt(o)
 	every := 20 * time.Millisecond
 	if o.flavour == labmysql.FlavourMySQL {
-		every *= 2 // on a busy machine its replicas do not keep up with more
+		every *= 4 // on a busy machine its replicas, that sync each transaction, do not keep up with more
 	}
 	b.client = b.newClient(load.Options{Every: cmp.Or(o.every, every)})
 	b.watch = load.Watch(t, b.db...)
