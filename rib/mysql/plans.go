@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/action"
@@ -154,10 +153,7 @@ func factsOf(t *controller.TopologyView) func(string) move.Fact {
 		if !ok {
 			return move.Fact{}
 		}
-		f := move.Fact{Executed: d.Executed, Version: d.Self.Version, Self: []string{d.Self.UUID}}
-		if t.Record.Flavour == gtid.MariaDB {
-			f.Self = []string{strconv.FormatUint(uint64(d.Self.ServerID), 10)}
-		}
+		f := move.Fact{Executed: d.Executed, Version: d.Self.Version, Self: d.Self.Origins(t.Record.Flavour)}
 		if d.Self.Replica != nil {
 			f.Delay = d.Self.Replica.Delay
 		}

@@ -16,9 +16,10 @@ import (
 // charge is a topology in the controller's charge. Its loop judges and moves; reports
 // come in beside it.
 type charge struct {
-	r    *reign
-	name string
-	ways ways // endpoints; of the loop
+	r     *reign
+	name  string
+	began time.Time // since when this controller listens to its agents
+	ways  ways      // endpoints; of the loop
 
 	mu       sync.Mutex // guards the fields below; never held during I/O
 	doc      plane.Doc[topology.Record]
@@ -51,7 +52,7 @@ type wish struct {
 
 func newCharge(r *reign, doc plane.Doc[topology.Record]) *charge {
 	return &charge{
-		r: r, name: doc.Key, doc: doc, heard: map[string]heard{}, granted: map[string]time.Time{},
+		r: r, name: doc.Key, began: time.Now(), doc: doc, heard: map[string]heard{}, granted: map[string]time.Time{},
 		looked: map[string]looked{}, mended: map[string]trial{}, wake: make(chan struct{}, 1), share: rand.N(lookEvery / 2),
 		ways: ways{board: onBoard{board: r.board, topology: doc.Key}},
 	}
@@ -219,8 +220,11 @@ func (t *charge) look(now time.Time) judge.Verdict {
 	before := t.verdict
 	t.verdict = v
 	t.mu.Unlock()
-	if before.State != v.State || before.Act != v.Act || before.Blocked != v.Blocked {
+	changed := before.State != v.State || before.Act != v.Act || before.Blocked != v.Blocked
+	if changed {
 		t.tell(v)
+	}
+	if changed || len(before.Findings) != len(v.Findings) {
 		t.r.c.meters.verdict(t.name, v)
 	}
 	return v
@@ -234,7 +238,7 @@ func (t *charge) know(now time.Time) judge.View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	view := judge.View{
-		Record: rec, Members: map[string]judge.Known{}, Now: now.Sub(t.r.began), Began: t.r.began, Late: late,
+		Record: rec, Members: map[string]judge.Known{}, Now: now.Sub(t.began), Began: t.began, Late: late,
 		Troubled: troubled, Watched: watched,
 	}
 	for m, h := range t.heard {

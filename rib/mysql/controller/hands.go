@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"kaname.dev/kaname/rib/mysql/endpoint"
-	"kaname.dev/kaname/rib/mysql/gtid"
 	"kaname.dev/kaname/rib/mysql/move"
 	"kaname.dev/kaname/rib/mysql/order"
 	"kaname.dev/kaname/rib/mysql/topology"
@@ -66,7 +64,7 @@ func (h hands) Known(member string) move.Fact {
 		if self.Replica != nil {
 			f.Delay = self.Replica.Delay
 		}
-		f.Self = names(h.t.doc.Value.Flavour, self)
+		f.Self = self.Origins(h.t.doc.Value.Flavour)
 	}
 	if l, ok := h.t.looked[member]; ok {
 		f.Executed, f.Errant = l.details.Executed, l.errant
@@ -83,12 +81,4 @@ func (h hands) Tell(text string) {
 		h.t.r.say(h.key, text)
 	}
 	h.t.r.c.o.Log.Info("moving a primary", "topology", h.t.name, "text", text)
-}
-
-// names are what a server is called in GTIDs.
-func names(flavour string, self topology.Self) []string {
-	if flavour == gtid.MariaDB {
-		return []string{strconv.FormatUint(uint64(self.ServerID), 10)}
-	}
-	return []string{self.UUID}
 }

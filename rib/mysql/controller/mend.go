@@ -80,7 +80,7 @@ func (t *charge) keep(rec *topology.Record, said map[string]order.Details) {
 		d := said[name]
 		l := looked{details: d, at: now, look: &judge.Look{Executed: set, Below: d.Below, Findings: d.Findings, Aside: d.Aside}}
 		if known && name != rec.Primary {
-			l.look.Errants = gtid.Errant(states(rec.Flavour, d, set), states(rec.Flavour, said[rec.Primary], primary), names(rec.Flavour, d.Self)...)
+			l.look.Errants = gtid.Errant(states(rec.Flavour, d, set), states(rec.Flavour, said[rec.Primary], primary), d.Self.Origins(rec.Flavour)...)
 			// A position of MariaDB that is below the primary's can still be nowhere else.
 			l.look.Contained = primary.Position().Contains(set.Position()) && l.look.Errants.All.Empty()
 			if !l.look.Errants.All.Empty() {

@@ -152,11 +152,15 @@ func (t *charge) attempt(ctx context.Context, key string, run mover) (*topology.
 			continue
 		}
 		cancel()
-		if r := <-done; r.err == nil {
+		r := <-done
+		begun := t.r.begin(ctx, w.word) // in any case, so that the word is not heard again
+		switch {
+		case r.err == nil && begun:
 			t.r.answer(w.key, nil)
+			fallthrough
+		case r.err == nil:
 			return r.rec, nil
-		}
-		if !t.r.begin(ctx, w.word) {
+		case !begun:
 			return nil, fault.Conflict("a word was taken back")
 		}
 		err := t.save(ctx, func(rec *topology.Record) error {

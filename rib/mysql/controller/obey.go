@@ -247,7 +247,7 @@ func (t *charge) add(ctx context.Context, w wish) error {
 		return err
 	}
 	primary := *rec.Member(rec.Primary)
-	s, err := Survey(ctx, t.r.c.o.Plane, t.name, append([]topology.Member{primary}, w.word.Value.Members...), rec.Policy)
+	s, err := survey(ctx, t.r.c.o.Plane, t.name, append([]topology.Member{primary}, w.word.Value.Members...), rec.Policy)
 	if err != nil {
 		return err
 	}

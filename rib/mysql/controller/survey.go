@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/fault"
 	"kaname.dev/kaname/plane"
 	"kaname.dev/kaname/rib/mysql/exchange"
 	"kaname.dev/kaname/rib/mysql/gtid"
+	"kaname.dev/kaname/rib/mysql/judge"
 	"kaname.dev/kaname/rib/mysql/order"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
@@ -96,9 +96,18 @@ type Surveyed struct {
 	Errors, Warnings []string
 }
 
-// Survey looks at servers that are to become a topology, or are to join one, and changes
-// nothing.
+// Survey looks at servers that are to become a topology, and changes nothing.
 func Survey(ctx context.Context, p *plane.Plane, name string, members []topology.Member, policy topology.Policy) (Surveyed, error) {
+	s, err := survey(ctx, p, name, members, policy)
+	if err == nil {
+		s.policies()
+	}
+	return s, err
+}
+
+// survey is Survey without the policy: also of servers that are to join a topology, behind
+// its primary.
+func survey(ctx context.Context, p *plane.Plane, name string, members []topology.Member, policy topology.Policy) (Surveyed, error) {
 	members, err := resolve(ctx, p, members)
 	if err != nil {
 		return Surveyed{}, err
@@ -119,7 +128,6 @@ func Survey(ctx context.Context, p *plane.Plane, name string, members []topology
 	s.flavour()
 	s.singles()
 	s.replicas()
-	s.policies()
 	return s, nil
 }
 
@@ -225,31 +233,23 @@ func (s *Surveyed) replicas() {
 
 // errant returns what a replica has and its primary surely has not, as text.
 func errant(flavour string, set, primary gtid.Set, d order.Details) string {
-	self := d.Self.UUID
-	if flavour == gtid.MariaDB {
-		self = strconv.FormatUint(uint64(d.Self.ServerID), 10)
-	}
-	e := gtid.Errant(set, primary, self)
+	e := gtid.Errant(set, primary, d.Self.Origins(flavour)...)
 	if e.Own.Empty() {
 		return "" // what began elsewhere came from a primary that was asked a moment earlier
 	}
 	return e.Own.String()
 }
 
+// policies looks at what the policy asks of them all.
 func (s *Surveyed) policies() {
 	rec := &s.Record
-	p := rec.Policy
-	if p.Durability != topology.Lossless {
+	if err := judge.CheckRecord(rec); err != nil {
+		s.Errors = append(s.Errors, strings.Split(err.Error(), "\n")...) // as errors.Join parts them
 		return
 	}
-	n := len(rec.Ackers(rec.Primary))
-	switch {
-	case p.Acks < 1:
-		s.wrong("%s needs at least 1 acknowledgement", p.Durability)
-	case n < p.Acks:
-		s.wrong("%s with %d acknowledgements needs as many replicas that acknowledge; there are %d", p.Durability, p.Acks, n)
-	case rec.Flavour == gtid.MariaDB && p.Acks > 1:
-		s.wrong("MariaDB waits for one replica at most, not for %d", p.Acks)
+	p := rec.Policy
+	switch n := len(rec.Ackers(rec.Primary)); {
+	case p.Durability != topology.Lossless:
 	case n == p.Acks:
 		s.warn("writes stop while one of the %d replicas that acknowledge is down", n)
 	case n == 2 && p.Acks == 1:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"kaname.dev/kaname/rib/mysql/gtid"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -66,6 +67,10 @@ func CheckRecord(r *topology.Record) error {
 	if n := len(r.Ackers(r.Primary)); r.Policy.Durability == topology.Lossless && r.Policy.Acks > n {
 		err = errors.Join(err, fmt.Errorf("policy of %s: acks is %d, but %d replicas acknowledge, so that no write would ever end; lower it to %d, or give fewer members the role %s",
 			r.Name, r.Policy.Acks, n, n, topology.Observer))
+	}
+	if r.Policy.Durability == topology.Lossless && r.Policy.Acks > 1 && r.Flavour == gtid.MariaDB {
+		// https://mariadb.com/kb/en/semisynchronous-replication/
+		err = errors.Join(err, fmt.Errorf("policy of %s: acks is %d, but a MariaDB waits for one replica at most; lower it to 1", r.Name, r.Policy.Acks))
 	}
 	return err
 }

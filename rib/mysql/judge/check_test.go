@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"kaname.dev/kaname/rib/mysql/gtid"
 	"kaname.dev/kaname/rib/mysql/topology"
 )
 
@@ -21,6 +22,7 @@ func TestCheck(t *testing.T) {
 		{"asynchronous", 2, async, nil},
 		{"impatient", 2, policy(func(p *topology.Policy) { p.Silence = 500 * ms }), []string{"policy: silence is 500ms", "choose 1.5s or more"}},
 		{"too many acknowledgements", 2, policy(func(p *topology.Policy) { p.Acks = 3 }), []string{"policy of shop: acks is 3, but 2 replicas acknowledge"}},
+		{"more than a MariaDB can wait for", 2, func(v *View) { v.Record.Flavour, v.Record.Policy.Acks = gtid.MariaDB, 2 }, []string{"acks is 2, but a MariaDB waits for one"}},
 		{"none", 2, policy(func(p *topology.Policy) { p.Acks = 0 }), []string{"acks is 0"}},
 		{"no acker", 1, func(v *View) { v.Record.Members[1].Role = topology.Observer }, []string{"0 replicas acknowledge"}},
 		{"words", 2, policy(func(p *topology.Policy) { p.Durability, p.Unprovable = "strict", "hope" }), []string{`durability is "strict"`, `unprovable is "hope"`}},

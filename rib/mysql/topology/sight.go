@@ -1,6 +1,11 @@
 package topology
 
-import "time"
+import (
+	"strconv"
+	"time"
+
+	"kaname.dev/kaname/rib/mysql/gtid"
+)
 
 // Report is what the agent of a member's host sees. It is sent to the controller at each
 // change and at least each Beat. Durations are ages when it was sent: clocks of hosts
@@ -55,6 +60,15 @@ type Self struct {
 	Commit   *Commit   `json:"commit,omitempty"` // of the primary
 	Disk     Disk      `json:"disk"`
 	Seen     time.Time `json:"-"`
+}
+
+// Origins are what the server's own transactions begin with in GTIDs of a flavour: its
+// server_uuid, or in MariaDB its server_id.
+func (s *Self) Origins(flavour string) []string {
+	if flavour == gtid.MariaDB {
+		return []string{strconv.FormatUint(uint64(s.ServerID), 10)}
+	}
+	return []string{s.UUID}
 }
 
 // Replica is the state of a server's replication.
