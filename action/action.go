@@ -59,9 +59,12 @@ type Action struct {
 	Version  int     // rises when a required field is added; 1 at first
 	Fields   []Field // inputs, in the order of declaration
 	Examples []Example
-	Local    bool     // runs inside the command line's own process and has no other door
-	Columns  []string // columns of the table view of a list result, JSON names; empty means all
-	Unasked  bool     // doors do not ask first, whatever the effect; see Asks
+	Local    bool // runs inside the command line's own process and has no other door
+	// LocalWith names a field with which the command line runs it in its own process: no
+	// core is asked. Empty for most.
+	LocalWith string
+	Columns   []string // columns of the table view of a list result, JSON names; empty means all
+	Unasked   bool     // doors do not ask first, whatever the effect; see Asks
 
 	in, out reflect.Type
 	plan    func(ctx context.Context, in any) (Plan, error)
@@ -96,6 +99,10 @@ func InJapanese(summary string) Option { return func(a *Action) { a.Summary.JA =
 
 // Local marks an action that runs in the command line's own process.
 func Local() Option { return func(a *Action) { a.Local = true } }
+
+// LocalWith marks an action that needs no core when the field is given: what it looks at
+// is then on the asker's machine.
+func LocalWith(field string) Option { return func(a *Action) { a.LocalWith = field } }
 
 // Unasked marks an action that needs a high role but takes nothing away, so that
 // no door asks before it.

@@ -52,6 +52,10 @@ type Text struct {
 	JA string `json:"ja,omitempty"`
 }
 
+// FieldLang is the name of the field that asks for a language, "en" or "ja". A door fills
+// in the reader's own when it is not given.
+const FieldLang = "lang"
+
 // In returns the text in the language ("ja", "ja_JP.UTF-8"), English otherwise.
 func (t Text) In(lang string) string {
 	if t.JA != "" && strings.HasPrefix(lang, "ja") {

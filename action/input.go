@@ -25,6 +25,13 @@ type Inputs struct {
 	Files  map[string]File
 }
 
+// Has reports whether the field of that name was given something; "" is no field.
+func (in Inputs) Has(field string) bool {
+	_, value := in.Values[field]
+	_, file := in.Files[field]
+	return value || file
+}
+
 // Bytes is a size in bytes; its text form is "512KiB", "20MiB", "1.5GB".
 type Bytes int64
 

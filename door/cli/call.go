@@ -25,7 +25,7 @@ func (c *CLI) call(ctx context.Context, a action.Action, t *texts) error {
 	if err := a.Check(in); err != nil {
 		return err
 	}
-	d, err := c.doer(a)
+	d, err := c.doer(a, in)
 	if err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ type doer interface {
 	do(ctx context.Context, a action.Action, in action.Inputs, ground string) error
 }
 
-func (c *CLI) doer(a action.Action) (doer, error) {
-	if a.Local {
+func (c *CLI) doer(a action.Action, in action.Inputs) (doer, error) {
+	if a.Local || in.Has(a.LocalWith) {
 		return here{c}, nil
 	}
 	client, err := c.client()

@@ -125,6 +125,8 @@ func (c *CLI) inputs(a action.Action, t *texts) (in action.Inputs, closeAll func
 			if secret != "" {
 				in.SetText(f, secret)
 			}
+		case len(given) == 0 && f.Name == action.FieldLang:
+			in.SetText(f, c.lang)
 		case len(given) == 0:
 		case f.Kind == action.KindFile && !action.IsURL(given[0]):
 			file, err := c.openFile(f, given)

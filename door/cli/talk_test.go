@@ -199,3 +199,22 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 }
+
+// What lies on the asker's machine is looked at there, in the asker's language.
+func TestAnActionThatNeedsNoCore(t *testing.T) {
+	type in struct {
+		From string `name:"from" help:"file"`
+		Lang string `name:"lang" help:"language"`
+	}
+	look := action.New("test peek", "Look at a file", action.Reads, func(_ context.Context, _ *action.Run, in in) ([]apitest.Row, error) {
+		return []apitest.Row{{Host: in.From + " in " + in.Lang}}, nil
+	}, action.LocalWith("from"))
+	l := line{local: []action.Action{look}, env: map[string]string{"LANG": "ja_JP.UTF-8"}}
+	code, out, errs := l.run(t, "test", "peek", "--from", "file")
+	if code != 0 || !strings.Contains(out, "file in ja") {
+		t.Errorf("code %d, %q, %s", code, out, errs)
+	}
+	if code, out, _ = l.run(t, "test", "peek"); code == 0 {
+		t.Errorf("without the file no core was asked: %q", out)
+	}
+}

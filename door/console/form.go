@@ -23,7 +23,8 @@ import (
 // input is a field of an action with the value that the form shows.
 type input struct {
 	action.Field
-	Value string
+	Value  string
+	Hidden bool // the reader is not asked
 }
 
 // pagePatience is how long a page waits for a result.
@@ -88,7 +89,7 @@ func (f *form) set(name string, v ...string) {
 		f.ground = v[0]
 	case "kaname-shown":
 		f.shown = v[0]
-	case "lang", "":
+	case action.FieldLang, "":
 	default:
 		f.values[name] = append(f.values[name], v...)
 	}
@@ -96,12 +97,15 @@ func (f *form) set(name string, v ...string) {
 
 // inputs makes the inputs of a call: an empty text of an unrequired field was not
 // filled in.
-func (f *form) inputs(d api.Descriptor) action.Inputs {
+func (f *form) inputs(d api.Descriptor, lang string) action.Inputs {
 	in := action.Inputs{Values: map[string]json.RawMessage{}, Files: map[string]action.File{}}
 	for k, v := range f.values {
 		if strings.Join(v, "") != "" {
 			in.Values[k] = raw(v)
 		}
+	}
+	if slices.ContainsFunc(d.Fields, func(x action.Field) bool { return x.Name == action.FieldLang }) {
+		in.Values[action.FieldLang] = raw([]string{lang})
 	}
 	if f.file != nil && slices.ContainsFunc(d.Fields, func(x action.Field) bool { return x.Name == f.file.FormName() && x.Kind == action.KindFile }) {
 		in.Files[f.file.FormName()] = action.File{Name: f.file.FileName(), Reader: f.file, Size: -1}
@@ -133,6 +137,9 @@ func (v *visit) page(d api.Descriptor, f *form) view {
 		in := input{Field: field, Value: strings.Join(f.values[field.Name], ",")}
 		if field.Kind == action.KindSecret {
 			in.Value = "" // never sent back
+		}
+		if field.Name == action.FieldLang {
+			in.Value, in.Hidden = language(v.r), true
 		}
 		p.HasFile = p.HasFile || field.Kind == action.KindFile
 		p.Inputs = append(p.Inputs, in)
@@ -205,7 +212,7 @@ func (v *visit) action() {
 	if p.Reads && !endless(d) && f.do != "" {
 		ctx, cancel := context.WithTimeout(v.r.Context(), pagePatience)
 		defer cancel()
-		out, err := v.client.Call(ctx, d.ID, f.inputs(d), api.CallOptions{}, nil)
+		out, err := v.client.Call(ctx, d.ID, f.inputs(d, language(v.r)), api.CallOptions{}, nil)
 		result := newValue(out).only(d.Columns)
 		p.Result, p.Fault = &result, fault.Of(err)
 	}
@@ -226,7 +233,7 @@ func (v *visit) act() {
 	// What was not shown first is not done. An action that takes a file is: its plan
 	// would need the file.
 	if f.do != "run" || !p.HasFile && f.shown != f.digest(d) {
-		plan, err := v.client.Plan(v.r.Context(), d.ID, f.inputs(d))
+		plan, err := v.client.Plan(v.r.Context(), d.ID, f.inputs(d, language(v.r)))
 		if err == nil {
 			p.Plan, p.Shown = &plan, f.digest(d)
 		}
@@ -240,7 +247,7 @@ func (v *visit) act() {
 // start begins a run and leads to its page; with a file it leads there when the
 // file has been sent and the run has ended.
 func (v *visit) start(d api.Descriptor, f *form, p view) {
-	in := f.inputs(d)
+	in := f.inputs(d, language(v.r))
 	var id string
 	var err error
 	if len(in.Files) > 0 {

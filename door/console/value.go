@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -14,10 +15,12 @@ import (
 // their own: an object as pairs, a list of objects as a table, a list of plain
 // values as one line.
 type value struct {
-	Text  string // a plain value; empty otherwise
-	Class string // css classes: "num", "good", "bad"
-	Pairs []pair // an object
-	Rows  []row  // a list of objects
+	Text  string       // a plain value; empty otherwise
+	Class string       // css classes: "num", "good", "bad"
+	Long  bool         // the text has lines, which are kept
+	Image template.URL // a drawing, shown as an image: nothing in it can run
+	Pairs []pair       // an object
+	Rows  []row        // a list of objects
 	Heads []string
 	Items []value // any other list
 }
@@ -74,7 +77,10 @@ func plain(s string) value {
 		}
 		return value{Text: t.UTC().Format("2006-01-02 15:04:05 UTC")}
 	}
-	return value{Text: s, Class: tone(s)}
+	if strings.HasPrefix(s, "<svg ") {
+		return value{Image: template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString([]byte(s)))} //nolint:gosec // an image; the browser runs no scripts in it
+	}
+	return value{Text: s, Class: tone(s), Long: strings.Contains(s, "\n")}
 }
 
 // tone returns the css class of a word that says how something is.
