@@ -74,6 +74,8 @@ func (r *service) openSite(c *Server, meters *site.Metrics) (*site.Site, func(),
 		Controller:  r.reportTo,
 		Ask:         r.askFor,
 		Rescue:      r.fetchTail,
+		Copy:        r.fetchCopy,
+		Account:     account,
 		Replication: func() (string, string, error) { return readAccount(c.Replication) },
 		Log:         r.node.Log.With("server", c.Name),
 	})
@@ -217,13 +219,43 @@ func (r *service) tail(ctx context.Context, host string, in exchange.Tail, w io.
 	if err != nil {
 		return err
 	}
-	rec, _ := s.Record()
-	if rec == nil || rec.Name != in.Topology || !slices.ContainsFunc(rec.Members, func(m topology.Member) bool { return m.Host == host }) {
-		return fault.Denied("host " + host + " has no member of the topology of " + in.Member)
+	if err := shares(s, host, in.Topology, in.Member); err != nil {
+		return err
 	}
 	n, err := s.Tail(ctx, in.Have, w)
 	if err == nil {
 		r.node.Log.Info("gave what a dead server had", "server", in.Member, "to", host, "transactions", n)
 	}
 	return err
+}
+
+// shares refuses a host that has no member of the topology of a server of this one.
+func shares(s *site.Site, host, name, member string) error {
+	rec, _ := s.Record()
+	if rec == nil || rec.Name != name || !slices.ContainsFunc(rec.Members, func(m topology.Member) bool { return m.Host == host }) {
+		return fault.Denied("host " + host + " has no member of the topology of " + member)
+	}
+	return nil
+}
+
+// fetchCopy asks the agent of a member for a copy of its data.
+func (r *service) fetchCopy(ctx context.Context, from topology.Member, want site.Want) (io.ReadCloser, error) {
+	rec := r.recordOf(from.Name)
+	if rec == nil {
+		return nil, fault.NotFound("no server of this host shares a topology with " + from.Name)
+	}
+	return office.Fetch(ctx, r.node.PeerClient, office.Seat{Host: from.Host, Address: from.Peer}, exchange.PathCopy,
+		exchange.Copy{Topology: rec.Name, Member: from.Name, Version: want.Version, Room: want.Room})
+}
+
+// copyOf gives the agent of another member of the topology a copy of a server of this host.
+func (r *service) copyOf(ctx context.Context, host string, in exchange.Copy, w io.Writer) error {
+	s, err := r.site(in.Member)
+	if err != nil {
+		return err
+	}
+	if err := shares(s, host, in.Topology, in.Member); err != nil {
+		return err
+	}
+	return s.Donate(ctx, site.Want{Version: in.Version, Room: in.Room}, w)
 }

@@ -92,6 +92,7 @@ func (r *service) attach(n rib.Node) (err error) {
 func (r *service) register(mux *http.ServeMux) {
 	office.Handle(mux, exchange.PathGrant, r.vote)
 	office.Stream(mux, exchange.PathTail, r.tail)
+	office.Stream(mux, exchange.PathCopy, r.copyOf)
 }
 
 // run is the rib's loop on this node.

@@ -93,8 +93,9 @@ func (t *charge) obey(ctx context.Context, w wish) {
 	switch word.Verb {
 	case Switchover, Failover, Drill:
 		err = t.moveAsked(ctx, w)
-	case Reclone:
-		err = t.reclone(ctx, w)
+	case Reclone: // it can take hours, and the primary may die meanwhile
+		t.r.work.Go(func() { t.outcome(w, t.reclone(ctx, w)) })
+		return
 	case Add:
 		err = t.add(ctx, w)
 	case Forget:
@@ -106,8 +107,13 @@ func (t *charge) obey(ctx context.Context, w wish) {
 			_ = t.leave(ctx, rec, *m) // one that does not answer stays closed, and counts for nothing
 		}
 	}
+	t.outcome(w, err)
+}
+
+// outcome answers a wish that was obeyed, or could not be.
+func (t *charge) outcome(w wish, err error) {
 	t.r.answer(w.key, err)
-	t.r.emit("mysql.word", Told{Topology: t.name, Word: &word, Trouble: trouble(err)})
+	t.r.emit("mysql.word", Told{Topology: t.name, Word: &w.word.Value, Trouble: trouble(err)})
 	t.stir()
 }
 
@@ -306,24 +312,5 @@ func (t *charge) leave(ctx context.Context, rec *topology.Record, m topology.Mem
 	within, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	_, err := t.r.order(within, m, order.Order{Topology: t.name, Epoch: rec.Epoch, Verb: order.Leave})
-	return err
-}
-
-// reclone replaces the data of a replica.
-func (t *charge) reclone(ctx context.Context, w wish) error {
-	rec := t.record()
-	m := rec.Member(w.word.Value.Member)
-	switch {
-	case m == nil:
-		return fault.NotFound("topology " + t.name + " has no member " + w.word.Value.Member)
-	case rec.Move != nil || m.Name == rec.Primary:
-		return fault.Conflict(m.Name + " is the primary of " + t.name + ", or may become it").Try("see: kaname mysql status " + t.name)
-	}
-	from := rec.Member(rec.Primary) // a replica would do, and is not always complete
-	t.r.say(w.key, "copying "+from.Name+" to "+m.Name)
-	done, err := t.r.order(ctx, *m, order.Order{Topology: t.name, Epoch: rec.Epoch, Verb: order.Reclone, Source: from, Acker: rec.Policy.Durability == topology.Lossless && m.Acker(), Record: rec})
-	if err == nil && done.How != "" {
-		t.r.say(w.key, done.How)
-	}
 	return err
 }

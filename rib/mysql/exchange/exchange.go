@@ -27,6 +27,7 @@ const (
 const (
 	PathGrant = "/mysql/grant" // POST lease.Ask, answered with lease.Answer
 	PathTail  = "/mysql/tail"  // POST Tail, answered with transactions as package binlog sends them
+	PathCopy  = "/mysql/copy"  // POST Copy, answered with a copy of the data, as mbstream(1) unpacks it
 )
 
 // The commands that database hosts serve, all of version 1.
@@ -82,6 +83,14 @@ type Tail struct {
 	Topology string `json:"topology"`
 	Member   string `json:"member"`
 	Have     string `json:"have"`
+}
+
+// Copy asks for a copy of a server's data.
+type Copy struct {
+	Topology string `json:"topology"`
+	Member   string `json:"member"`
+	Version  string `json:"version"` // of the server that becomes the copy, major.minor
+	Room     int64  `json:"room"`    // bytes that are free there
 }
 
 // RouterView is a router as the controller knows it.

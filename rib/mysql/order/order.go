@@ -31,7 +31,7 @@ const (
 	Tune     Verb = "tune"      // set semi-synchronous replication as Acks, Acker and Waits say
 	Prepare  Verb = "prepare"   // for Adopt: schema kaname, plugins, settings: Done.Notes
 	SetAside Verb = "set-aside" // write transactions of Need that only this server has to a file of SQL: Done.How
-	Reclone  Verb = "reclone"   // destroy this server's data and take a copy of Source
+	Reclone  Verb = "reclone"   // destroy this server's data, take a copy of Donor, follow Source as Acker says
 	Leave    Verb = "leave"     // belong to no topology any more: keep no record, ask for no lease; the server stays as it is
 )
 
@@ -43,7 +43,8 @@ type Order struct {
 	Verb     Verb   `json:"verb"`
 
 	Source *topology.Member `json:"source,omitempty"`
-	Need   string           `json:"need,omitempty"` // a GTID set
+	Donor  *topology.Member `json:"donor,omitempty"` // Reclone: whose data are copied; nil: those of Source
+	Need   string           `json:"need,omitempty"`  // a GTID set
 	Within time.Duration    `json:"within,omitempty"`
 	Acks   int              `json:"acks,omitempty"` // Promote, Tune: to wait for; 0: asynchronous
 	Waits  bool             `json:"waits,omitempty"`

@@ -27,6 +27,8 @@ type bed struct {
 	servers []*labmysql.Server
 	sites   map[string]*agent
 
+	copied func(io.ReadCloser, topology.Member) io.ReadCloser // what becomes of a copy under way
+
 	mu       sync.Mutex
 	record   *topology.Record
 	revision uint64
@@ -103,6 +105,17 @@ func (b *bed) options(s *labmysql.Server, root *os.Root) (site.Options, *server.
 		Member: s.Name, Server: own, Socket: s.Socket, Root: root, Start: []string{s.StartFile},
 		Remote: func(m topology.Member) (*server.Server, error) {
 			return server.Open(server.Options{Name: m.Name, Address: m.Address, Credentials: admin})
+		},
+		Account: admin,
+		Copy: func(ctx context.Context, from topology.Member, want site.Want) (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() { // ends when one of the two ends is closed
+				_ = w.CloseWithError(b.sites[from.Name].Donate(ctx, want, w))
+			}()
+			if b.copied != nil {
+				return b.copied(r, from), nil
+			}
+			return r, nil
 		},
 		Replication: account(labmysql.UserRepl, labmysql.PasswordRepl),
 		Controller:  b.controller,

@@ -79,6 +79,9 @@ func (s *Site) obey(ctx context.Context, o order.Order) (order.Done, error) {
 		how, err := s.closeNow(ctx, "ordered in epoch "+words(o.Epoch), func() bool { return o.Kill })
 		return order.Done{How: how}, err
 	}
+	if o.Verb == order.Reclone {
+		return s.reclone(ctx, o)
+	}
 	do, known := verbs[o.Verb]
 	if !known {
 		return order.Done{}, fault.Unsupported("this agent does not know the order " + string(o.Verb)).Try("upgrade kaname on this host")
@@ -124,7 +127,6 @@ var verbs = map[order.Verb]verb{
 	order.Prepare:  {do: (*Site).prepare},
 	order.Rescue:   {do: (*Site).rescue, waits: true},
 	order.SetAside: {do: (*Site).setAside},
-	order.Reclone:  {do: (*Site).reclone},
 }
 
 // belongs refuses an order of another topology, and returns the voter of this one.

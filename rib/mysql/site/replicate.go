@@ -36,6 +36,9 @@ func (s *Site) level(ctx context.Context, o order.Order) (order.Done, error) {
 	if err != nil {
 		return order.Done{}, err
 	}
+	if err := s.land(ctx); err != nil {
+		return order.Done{}, err
+	}
 	if err := s.o.Server.Follow(ctx, src, false); err != nil {
 		return order.Done{}, err
 	}
@@ -67,7 +70,10 @@ func (s *Site) follow(ctx context.Context, o order.Order) (order.Done, error) {
 	if err := s.keep(func(k *kept) { k.Closed, k.Ordered, k.Opened = "", 0, "" }); err != nil {
 		return order.Done{}, err
 	}
-	if err := errors.Join(s.calm(ctx), s.o.Server.Follow(ctx, src, o.Acker)); err != nil {
+	if err := errors.Join(s.calm(ctx), s.land(ctx)); err != nil {
+		return order.Done{}, err
+	}
+	if err := s.o.Server.Follow(ctx, src, o.Acker); err != nil {
 		return order.Done{}, err
 	}
 	return order.Done{How: "follows " + o.Source.Name}, s.votes(o.Topology).Thaw(o.Epoch)

@@ -28,11 +28,16 @@ const catchUpEvery = 500 * time.Millisecond
 func (s *Site) catchUp(ctx context.Context) {
 	tick := time.NewTicker(catchUpEvery)
 	defer tick.Stop()
+	var tidying sync.WaitGroup // large files take their time
+	defer tidying.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if s.untidy() {
+			tidying.Go(s.tidy)
 		}
 		if working, _ := s.desk.busy(); !working { // an agent that was started again finds it hurried
 			if err := s.calm(ctx); err != nil {

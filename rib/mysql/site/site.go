@@ -49,6 +49,10 @@ type Options struct {
 	// Rescue returns the transactions that the binary logs of a member, whose server is
 	// down, have beyond the GTID set have, as package binlog writes them.
 	Rescue func(ctx context.Context, from topology.Member, have string) (io.ReadCloser, error)
+	// Copy returns a copy of a member's data, as mariadb-backup streams it; see Donate.
+	Copy func(ctx context.Context, from topology.Member, want Want) (io.ReadCloser, error)
+	// Account returns the account by which Server and Remote connect.
+	Account func() (user, password string, err error)
 	// Replication returns the account that replicas use; it is asked each time.
 	Replication func() (user, password string, err error)
 	// CA is the path of the CA of the servers' certificates; with it replicas connect by
@@ -78,6 +82,9 @@ type Site struct {
 	taking  sync.Mutex // by the one that takes a record over
 	keeping sync.Mutex // by the one that changes kept
 	closing sync.Mutex // by the one that closes the server
+
+	cloning  sync.Mutex // by the one that replaces the server's data, or removes the old ones
+	donating sync.Mutex // by the one that copies them
 
 	mu        sync.Mutex // guards the fields below
 	topology  string     // to which the server belongs

@@ -53,6 +53,8 @@ type kept struct {
 	Logs     logs   `json:"logs,omitzero"`
 	// Aside is what setAside has written last.
 	Aside *order.Aside `json:"aside,omitempty"`
+	// Before is where the data are that a copy has replaced, until that has caught up.
+	Before string `json:"before,omitempty"`
 	// Pace is the server's own, while it was told to hurry: see applyAll.
 	Pace *server.Pace `json:"pace,omitempty"`
 }
