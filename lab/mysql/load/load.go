@@ -157,8 +157,15 @@ func (c *Client) attempt(ctx context.Context, s *session, a *Ack) bool {
 	a.Started = time.Now()
 	within, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
-	_, err := s.conn.ExecContext(within, "INSERT INTO acks (id, writer) VALUES (?, ?)", a.ID, a.Writer)
-	a.Ended, a.Server = time.Now(), s.server
+	// LAST_INSERT_ID(n) brings n back in the answer: who acknowledged, though a router has
+	// moved the session meanwhile.
+	done, err := s.conn.ExecContext(within, "INSERT INTO acks (id, writer) VALUES (?, ? + 0 * LAST_INSERT_ID(@@server_id))", a.ID, a.Writer)
+	a.Ended = time.Now()
+	if err == nil {
+		n, _ := done.LastInsertId() // the driver never fails here
+		s.server = int(n)
+	}
+	a.Server = s.server
 	var refusal *mysql.MySQLError
 	switch {
 	case err == nil:
