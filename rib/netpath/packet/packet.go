@@ -85,10 +85,12 @@ type Packet struct {
 	ICMPType uint8 `json:"icmp_type,omitempty"`
 	ICMPCode uint8 `json:"icmp_code,omitempty"`
 
-	// ARP: 1 asks, 2 answers.
-	Op     uint8 `json:"op,omitempty"`
-	ARPSrc MAC   `json:"arp_src,omitzero"`
-	ARPDst MAC   `json:"arp_dst,omitzero"`
+	// ARP: 1 asks, 2 answers. In neighbour discovery (ICMPv6 135, 136) ARPSrc and ARPDst are
+	// the hardware addresses of its options, source and target.
+	Op     uint8      `json:"op,omitempty"`
+	ARPSrc MAC        `json:"arp_src,omitzero"`
+	ARPDst MAC        `json:"arp_dst,omitzero"`
+	Target netip.Addr `json:"nd_target,omitzero"` // that neighbour discovery is about
 
 	// Tunnel is how it travels, or has come, between hosts; zero: not by a tunnel.
 	Tunnel Tunnel `json:"tunnel,omitzero"`
