@@ -6,6 +6,7 @@ package linux
 
 import (
 	"net/netip"
+	"sync"
 
 	"kaname.dev/kaname/rib/netpath/conn"
 	"kaname.dev/kaname/rib/netpath/facts"
@@ -18,6 +19,8 @@ import (
 type Space struct {
 	host *facts.Host
 	ns   *facts.Namespace
+	once sync.Once
+	made *compiled
 }
 
 // Context is what a packet meets besides the namespace's own state.
@@ -67,25 +70,58 @@ type Step struct {
 // used.
 func New(h *facts.Host, n *facts.Namespace) *Space { return &Space{host: h, ns: n} }
 
-// Receive lets a frame come in by a device that is no port of a bridge.
-func (s *Space) Receive(p packet.Packet, dev string, x Context) Outcome {
-	return Outcome{Unknown: []string{"not yet: " + s.ns.Name + " " + dev}}
+// compiled is what a namespace is made into when it is first used.
+type compiled struct {
+	s          *Space
+	fibs       [2]*fib // IPv4, IPv6
+	filter     [2]*program
+	sets       map[string]*Set
+	neighbours map[Ask]*facts.Neighbour
+	errs       []error
 }
 
-// Send lets the namespace itself send a packet. An unset source address, and one that is not
-// unicast, is chosen as the kernel does.
-func (s *Space) Send(p packet.Packet, x Context) Outcome {
-	return Outcome{Unknown: []string{"not yet: " + s.ns.Name}}
+func (s *Space) compiled() *compiled {
+	s.once.Do(func() {
+		c := &compiled{s: s, neighbours: make(map[Ask]*facts.Neighbour, len(s.ns.Neighbours))}
+		c.fibs[0], c.fibs[1] = newFIB(s.ns, false), newFIB(s.ns, true)
+		var errs []error
+		c.sets, c.errs = ParseSets(s.ns.IPSets)
+		for i, text := range []string{s.ns.IPTables4, s.ns.IPTables6} {
+			var f *Filters
+			f, errs = ParseFilters(text)
+			c.filter[i] = compile(f)
+			c.errs = append(c.errs, errs...)
+		}
+		for i := range s.ns.Neighbours {
+			if n := &s.ns.Neighbours[i]; !n.Proxy {
+				c.neighbours[Ask{n.Dev, n.Addr}] = n
+			}
+		}
+		s.made = c
+	})
+	return s.made
 }
 
-// Forward lets a frame come in by a port of a Linux bridge.
-func (s *Space) Forward(p packet.Packet, port string, x Context) Outcome {
-	return Outcome{Unknown: []string{"not yet: " + s.ns.Name + " " + port}}
+// Errors returns what of the namespace's filters and sets cannot be read. Packets that never
+// meet it are judged all the same.
+func (s *Space) Errors() []error { return s.compiled().errs }
+
+func (c *compiled) fib(v6 bool) *fib {
+	if v6 {
+		return c.fibs[1]
+	}
+	return c.fibs[0]
 }
 
-// Request returns the packet that asks for an address: an ARP request or a neighbour
-// solicitation. The latter goes to the address itself instead of its multicast group, since
-// packets have no field for what it asks.
-func (s *Space) Request(a Ask) packet.Packet {
-	return packet.Packet{Type: packet.ARP, Op: 1, Dst: packet.Broadcast, IPDst: a.Addr}
+// filters returns the rules for an Ethernet type, and why there are none if they could not be
+// collected.
+func (c *compiled) filters(kind uint16) (g *program, lacks string) {
+	i := 0
+	if kind == packet.IPv6 {
+		i = 1
+	}
+	if len(c.filter[i].chains) == 0 {
+		lacks = c.s.lacks(facts.Filters)
+	}
+	return c.filter[i], lacks
 }
