@@ -4,6 +4,7 @@ package trace
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"kaname.dev/kaname/rib/netpath/facts"
@@ -48,6 +49,20 @@ type Trace struct {
 	Latent   []Finding `json:"latent,omitempty"` // differences on the hosts of the path that change nothing for it
 	Missing  []string  `json:"missing,omitempty"`
 	Taken    time.Time `json:"taken"` // age of the oldest facts it rests on
+}
+
+// HostPrefix begins the entry of Trace.Missing that names a host of which nothing is known.
+const HostPrefix = "host "
+
+// Unseen lists the hosts to which the packet came, and of which nothing is known.
+func (t *Trace) Unseen() []string {
+	var names []string
+	for _, m := range t.Missing {
+		if name, is := strings.CutPrefix(m, HostPrefix); is && !strings.Contains(name, " ") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // End is one end of a path.
