@@ -35,8 +35,8 @@ func recloned(t *testing.T, b *bed, flavour string) {
 	start := time.Now()
 	b.must("mysql reclone", map[string][]string{"topology": {"shop"}, "server-name": {"db2"}})
 	t.Logf("recloned in %v", time.Since(start))
-	b.fine(20 * time.Second)
-	b.eventually(20*time.Second, func() string {
+	b.fine(time.Minute)
+	b.eventually(time.Minute, func() string {
 		v := b.look()
 		for _, f := range v.Verdict.Findings {
 			if f.Member == "db2" && f.Kind == judge.Errant {

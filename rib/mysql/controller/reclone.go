@@ -30,6 +30,10 @@ func (t *charge) reclone(ctx context.Context, w wish) error {
 		Topology: t.name, Epoch: rec.Epoch, Verb: order.Reclone, Source: source, Donor: from,
 		Acker: rec.Policy.Durability == topology.Lossless && m.Acker(), Record: rec,
 	})
+	t.mu.Lock()
+	delete(t.looked, m.Name) // what it said before it says no more
+	t.nextLook = time.Time{}
+	t.mu.Unlock()
 	if err == nil && done.How != "" {
 		t.r.say(w.key, done.How)
 	}

@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log/slog"
@@ -54,8 +55,14 @@ func newBed(t *testing.T, flavour string, n int) *bed {
 	if flavour == labmysql.FlavourMariaDB {
 		lab.Need(t, "mariadbd")
 	}
+	return newBedOf(t, labmysql.Topology(t, flavour, n), flavour)
+}
+
+// newBedOf starts a site beside each server of a topology.
+func newBedOf(t *testing.T, servers *labmysql.Bed, flavour string) *bed {
+	t.Helper()
 	b := &bed{t: t, flavour: flavour, sites: map[string]*agent{}, cut: map[string]bool{}}
-	b.servers = labmysql.Topology(t, flavour, n).Servers
+	b.servers = servers.Servers
 	rec := &topology.Record{Name: "shop", Flavour: flavour, Epoch: 1, Primary: b.servers[0].Name, Policy: topology.DefaultPolicy()}
 	for _, s := range b.servers {
 		rec.Members = append(rec.Members, topology.Member{Name: s.Name, Host: s.Name, Address: s.Address(), Role: topology.Candidate})
@@ -112,10 +119,18 @@ func (b *bed) options(s *labmysql.Server, root *os.Root) (site.Options, *server.
 			go func() { // ends when one of the two ends is closed
 				_ = w.CloseWithError(b.sites[from.Name].Donate(ctx, want, w))
 			}()
-			if b.copied != nil {
-				return b.copied(r, from), nil
+			first := bufio.NewReader(r)
+			if _, err := first.Peek(1); err != nil { // a refusal comes before the first byte
+				return nil, err
 			}
-			return r, nil
+			body := io.ReadCloser(struct {
+				io.Reader
+				io.Closer
+			}{first, r})
+			if b.copied != nil {
+				body = b.copied(body, from)
+			}
+			return body, nil
 		},
 		Replication: account(labmysql.UserRepl, labmysql.PasswordRepl),
 		Controller:  b.controller,

@@ -179,6 +179,9 @@ func unpack(ctx context.Context, body io.ReadCloser, dir string) (int64, error) 
 	n, copied := io.Copy(in, body)
 	closed := in.Close()
 	err = cmd.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return n, cause
+	}
 	if copied != nil && !errors.Is(copied, syscall.EPIPE) {
 		return n, copied
 	}

@@ -76,6 +76,9 @@ func (s *Site) cloneOf(ctx context.Context, o order.Order, from topology.Member)
 	if err := errors.Join(s.replica(), s.keep(func(k *kept) { k.Complete = "" })); err != nil {
 		return order.Done{}, err
 	}
+	if err := s.o.Server.Abandon(within); err != nil { // it must not acknowledge what it is about to lose
+		return order.Done{}, err
+	}
 	before := s.process.State().Starts
 	if err := s.o.Server.Clone(within, src); err != nil {
 		return order.Done{}, err
