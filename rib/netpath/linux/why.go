@@ -5,7 +5,7 @@ const (
 	WhyDown        = "device-down"    // "dev" is switched off
 	WhyCarrier     = "no-carrier"     // "dev" is on, but what it leads to is not
 	WhyNoDevice    = "no-device"      // there is no "dev", or none for the VLAN "vlan"
-	WhyOther       = "not-mine"       // the frame is for another station: "mac" instead of "own"
+	WhyOther       = "other-station"  // the frame is for another station: "mac" instead of "own"
 	WhyMTU         = "mtu"            // "size" bytes do not fit into "mtu" of "dev" and must not be cut: needs fragmentation
 	WhyTTL         = "ttl"            // it has passed too many routers
 	WhyFilter      = "filter"         // a rule or policy of iptables: "table", "chain", "rule"
