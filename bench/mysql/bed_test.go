@@ -215,12 +215,49 @@ func (b *bed) status() status {
 func (b *bed) fine(within time.Duration) status {
 	b.t.Helper()
 	var s status
-	n := len(b.db)
-	b.until("the topology is well", within, func() bool {
-		s = b.status()
-		return s.State == "fine" && s.Members == fmt.Sprintf("%d/%d", n, n) && s.Routers == "1/1" && !strings.Contains(s.Note, "at step") && b.replicating(s.Primary)
+	b.until("the topology is well", within, func() (well bool) {
+		s, well = b.well()
+		return well
 	})
 	return s
+}
+
+// well returns how the topology stands, and whether nothing is left to be wished for.
+func (b *bed) well() (status, bool) {
+	b.t.Helper()
+	s := b.status()
+	n := len(b.db)
+	return s, s.State == "fine" && s.Members == fmt.Sprintf("%d/%d", n, n) && s.Routers == "1/1" && !strings.Contains(s.Note, "at step") && b.replicating(s.Primary)
+}
+
+// home waits until all is well after an old primary is back. One that has transactions of
+// its own, which nobody acknowledged, is made a copy of another, as a person would do then.
+func (b *bed) home(old *labmysql.Server) status {
+	b.t.Helper()
+	var s status
+	copied := false
+	b.until("the topology is well again", 3*time.Minute, func() (well bool) {
+		if s, well = b.well(); !well && !copied && b.errant(old.Name) {
+			copied = true
+			start := time.Now()
+			b.cli(nil, "mysql", "reclone", shop, old.Name, "--yes")
+			b.t.Logf("%s had transactions of its own, and was made a copy of another in %s", old.Name, time.Since(start).Round(time.Millisecond))
+		}
+		return well
+	})
+	return s
+}
+
+// errant reports whether kaname says of a server that it has what the primary has not.
+func (b *bed) errant(name string) bool {
+	var rows []struct{ Server, Note string }
+	raw, err := b.try("mysql", "topology", shop)
+	if err != nil || json.Unmarshal(raw, &rows) != nil {
+		return false
+	}
+	return slices.ContainsFunc(rows, func(r struct{ Server, Note string }) bool {
+		return r.Server == name && strings.Contains(r.Note, "transactions that the primary has not")
+	})
 }
 
 // replicating reports whether all servers but the primary replicate from it and have caught

@@ -187,7 +187,7 @@ func (b *bed) try(args ...string) ([]byte, error) {
 			break
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, bin, append(args, "-o", "json", "--progress", "none")...)
 	c.Env = append(os.Environ(), "KANAME_SOCKET="+socket)

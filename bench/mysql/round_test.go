@@ -53,7 +53,7 @@ func (b *bed) round(s scenario) outcome {
 	if s.heal != nil {
 		s.heal(b, old)
 	}
-	after := b.fine(90 * time.Second)
+	after := b.home(old)
 	if s.stays > 0 && (after.Primary != before.Primary || after.Epoch != before.Epoch) {
 		b.t.Errorf("%s: the primary was moved from %s to %s\n%s", s.name, before.Primary, after.Primary, b.story())
 	}
