@@ -8,8 +8,7 @@ import (
 )
 
 // Request returns the packet that asks for an address: an ARP request or a neighbour
-// solicitation. The latter goes to the address itself instead of its multicast group, since
-// packets have no field for what it asks.
+// solicitation.
 func (s *Space) Request(a Ask) packet.Packet {
 	p := packet.Packet{Type: packet.ARP, Op: 1, Dst: packet.Broadcast, IPDst: a.Addr, IPSrc: s.pick(a.Dev, a.Addr)}
 	if l := s.ns.Link(a.Dev); l != nil {
@@ -19,7 +18,9 @@ func (s *Space) Request(a Ask) packet.Packet {
 		return p
 	}
 	b := a.Addr.As16()
-	p.Type, p.Op, p.Proto, p.ICMPType, p.TTL, p.ARPSrc = packet.IPv6, 0, packet.ICMPv6, 135, 255, packet.MAC{}
+	p.Type, p.Op, p.Proto, p.ICMPType, p.TTL = packet.IPv6, 0, packet.ICMPv6, 135, 255
+	p.Target, p.Size = a.Addr, 72
+	p.IPDst = netip.AddrFrom16([16]byte{0xff, 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]})
 	p.Dst = packet.MAC{0x33, 0x33, 0xff, b[13], b[14], b[15]}
 	return p
 }
@@ -152,34 +153,48 @@ func (w *walk) addrProof(a netip.Addr) []trace.Proof {
 	return nil
 }
 
-// discovery answers a neighbour solicitation, or takes an advertisement.
+// discovery answers a neighbour solicitation, or takes an advertisement (RFC 4861); false: the
+// packet is neither.
 func (w *walk) discovery(v *view) (Outcome, bool) {
 	p := v.p
-	switch {
-	case p.Proto != packet.ICMPv6:
-		return w.o, false
-	case p.ICMPType == 136:
-		w.add(v, "arp", map[string]string{"addr": p.IPSrc.String(), "mac": p.Src.String(), "dev": v.in, "answer": "true"})
-		w.o.Local, w.o.Packet = true, p
-		return w.o, true
-	case p.ICMPType != 135:
+	if p.Proto != packet.ICMPv6 || p.ICMPType != 135 && p.ICMPType != 136 {
 		return w.o, false
 	}
+	if !w.hook("INPUT", v) {
+		return w.o, true
+	}
+	target := p.Target
+	if p.ICMPType == 136 {
+		if !target.IsValid() {
+			target = p.IPSrc
+		}
+		mac := p.ARPDst
+		if mac.Zero() {
+			mac = p.Src
+		}
+		w.add(v, "arp", map[string]string{"addr": target.String(), "mac": mac.String(), "dev": v.in, "answer": "true"})
+		w.o.Local, w.o.Packet = true, p
+		return w.o, true
+	}
+	if !target.IsValid() {
+		target = p.IPDst
+	}
 	l := w.s.ns.Link(v.in)
-	told := map[string]string{"addr": p.IPDst.String(), "asks": p.IPSrc.String(), "dev": v.in}
+	told := map[string]string{"addr": target.String(), "asks": p.IPSrc.String(), "dev": v.in}
 	own := false
 	for _, a := range l.Addrs {
-		own = own || a.Addr() == p.IPDst
+		own = own || a.Addr() == target
 	}
 	if !own {
 		told["reason"] = "nobody here has the address"
 		return w.drop(v, WhyUnanswered, told), true
 	}
 	r := p.Reply()
-	r.Src, r.Dst, r.ICMPType, r.TTL = l.MAC, p.Src, 136, 255
+	r.Src, r.Dst, r.IPSrc, r.ICMPType, r.TTL = l.MAC, p.Src, target, 136, 255
+	r.Target, r.ARPSrc, r.ARPDst = target, packet.MAC{}, l.MAC
 	v.p = r
 	told["mac"], told["how"] = l.MAC.String(), "own"
-	w.add(v, "arp", told, w.addrProof(p.IPDst)...)
+	w.add(v, "arp", told, w.addrProof(target)...)
 	w.o.Out = append(w.o.Out, w.leave(v.in, r)...)
 	return w.o, true
 }

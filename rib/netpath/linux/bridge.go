@@ -26,7 +26,8 @@ func (w *walk) bridge(v *view, port, br *facts.Link) Outcome {
 	if filtered && !w.hook("PREROUTING", v) {
 		return w.o
 	}
-	local := v.p.Dst == br.MAC
+	known := w.s.station(br.Name, v.p)
+	local := v.p.Dst == br.MAC || known != nil && known.Static && w.s.ns.Link(known.Dev).MAC == v.p.Dst
 	var outs []Out
 	if !local {
 		outs = w.flood(br, v.p, port.Name)
@@ -38,9 +39,9 @@ func (w *walk) bridge(v *view, port, br *facts.Link) Outcome {
 		return w.o
 	}
 	if len(outs) == 0 && !w.o.Local && len(w.o.Out) == 0 {
-		if f := w.s.station(br.Name, v.p); f != nil && f.Dev == port.Name {
+		if known != nil && known.Dev == port.Name {
 			told := map[string]string{"mac": v.p.Dst.String(), "port": port.Name, "dev": br.Name}
-			return w.drop(v, WhySamePort, told, trace.Proof{Host: w.s.name(), Where: w.s.where("fdb " + br.Name), Line: FDBLine(*f, br.Name)})
+			return w.drop(v, WhySamePort, told, trace.Proof{Host: w.s.name(), Where: w.s.where("fdb " + br.Name), Line: FDBLine(*known, br.Name)})
 		}
 		return w.drop(v, WhyNoPort, map[string]string{"dev": br.Name}, w.linkProof(br)...)
 	}

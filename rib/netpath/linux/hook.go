@@ -192,32 +192,43 @@ func (w *walk) told(v *view, table string, r verdict, more ...string) map[string
 	f := map[string]string{"table": table, "hook": v.hook, "chain": v.hook}
 	if r.chain != nil {
 		f["policy"] = r.chain.Policy
-		for i := len(r.rules) - 1; i >= 0; i-- {
-			if r.rules[i].Target == "RETURN" {
-				f["rule"] = r.rules[i].Line
-				break
-			}
+	}
+	if d := decider(r); d != nil {
+		f["rule"], f["chain"] = d.Line, d.Chain
+		if d.Comment != "" {
+			f["comment"] = d.Comment
 		}
-	} else if n := len(r.rules); n > 0 {
-		last := r.rules[n-1]
-		f["rule"], f["chain"] = last.Line, last.Chain
-		if last.Target == "REJECT" {
+		if d.Target == "REJECT" {
 			f["reject"] = "icmp-port-unreachable"
-			if o := find(last.Args, "--reject-with"); o != nil {
+			if o := find(d.Args, "--reject-with"); o != nil {
 				f["reject"] = strings.Join(o.Args, "")
 			}
 		}
-		if last.Comment != "" {
-			f["comment"] = last.Comment
-		}
 	}
-	if r := v.track.zoner; r != nil {
+	if v.track.zoner != nil {
 		f["zone"] = strconv.Itoa(v.track.zone)
 	}
 	for i := 0; i+1 < len(more); i += 2 {
 		f[more[i]] = more[i+1]
 	}
 	return f
+}
+
+// decider returns the rule that says most about a verdict: the last one, but of those that
+// accept all that came so far the one that let it come, since security groups admit by RETURN.
+func decider(r verdict) *Rule {
+	n := len(r.rules)
+	if n == 0 {
+		return nil
+	}
+	last := r.rules[n-1]
+	if n > 1 && r.kind == accept && last.Target == "ACCEPT" && len(last.Matches) == 0 && r.rules[n-2].Target == "RETURN" {
+		return r.rules[n-2]
+	}
+	if r.chain != nil && last.Target != "RETURN" {
+		return nil // a policy
+	}
+	return last
 }
 
 // ruleProof writes the rules that led to a verdict as iptables-save does.
