@@ -82,6 +82,30 @@ func (m remote) VIP(ctx context.Context, to topology.Member, want bool, a vip.As
 	}, nil)
 }
 
+// drop gives up the virtual addresses of a topology on this host, for its server here is
+// closed, or is not the primary. Whoever has ordered this host since to hold one knows better.
+func (r *service) drop(ctx context.Context, rec *topology.Record) { r.hold(ctx, rec, false) }
+
+// regain takes the virtual addresses of a topology again, for its agent has opened the primary
+// here again.
+func (r *service) regain(ctx context.Context, rec *topology.Record) { r.hold(ctx, rec, true) }
+
+func (r *service) hold(ctx context.Context, rec *topology.Record, want bool) {
+	for _, e := range rec.Policy.Endpoints {
+		if e.Kind != "vip" {
+			continue
+		}
+		a, err := vip.Assigned(endpoint.Options{Topology: rec.Name, Settings: e.Settings})
+		if err == nil {
+			a.Epoch = rec.Epoch
+			_, err = r.addresses.Do(ctx, want, a)
+		}
+		if err != nil {
+			r.node.Log.Warn("a virtual address does not follow the server", "topology", rec.Name, "address", a.Address, "here", want, "why", err)
+		}
+	}
+}
+
 // fenceWithin is how long the operator's fence command may take.
 const fenceWithin = 30 * time.Second
 

@@ -40,6 +40,9 @@ func (r *service) openSites(loop func(func(context.Context) error)) error {
 		r.mu.Unlock()
 		loop(func(ctx context.Context) error {
 			defer done()
+			if rec, _ := s.Record(); rec != nil && rec.Primary != "" && rec.Primary != c.Name {
+				r.drop(ctx, rec) // left by an agent that ended before it could
+			}
 			return s.Run(ctx)
 		})
 	}
@@ -76,6 +79,8 @@ func (r *service) openSite(c *Server, meters *site.Metrics) (*site.Site, func(),
 		Rescue:      r.fetchTail,
 		Copy:        r.fetchCopy,
 		Account:     account,
+		Closed:      r.drop,
+		Opened:      r.regain,
 		Replication: func() (string, string, error) { return readAccount(c.Replication) },
 		Log:         r.node.Log.With("server", c.Name),
 	})

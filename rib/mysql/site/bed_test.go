@@ -35,6 +35,14 @@ type bed struct {
 	revision uint64
 	cut      map[string]bool // "db1>db2", "db1>controller"
 	heard    []heard
+	led      []string // "db1 closed", as those are told who lead clients
+}
+
+// note notes what those are told who lead clients to a server.
+func (b *bed) note(member, what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.led = append(b.led, member+" "+what)
 }
 
 type heard struct {
@@ -132,6 +140,8 @@ func (b *bed) options(s *labmysql.Server, root *os.Root) (site.Options, *server.
 			}
 			return body, nil
 		},
+		Closed:      func(context.Context, *topology.Record) { b.note(s.Name, "closed") },
+		Opened:      func(context.Context, *topology.Record) { b.note(s.Name, "opened") },
 		Replication: account(labmysql.UserRepl, labmysql.PasswordRepl),
 		Controller:  b.controller,
 		Ask: func(ctx context.Context, m topology.Member, a lease.Ask) (lease.Answer, error) {

@@ -132,6 +132,7 @@ func (s *Site) fence(ctx context.Context, why string) error {
 	case ctx.Err() != nil:
 	case s.holder.State().Held:
 		s.o.Log.Warn("the server was about to be closed, and its lease came back", "why", why, "granted", since, "error", err)
+		s.lead(ctx, s.o.Opened)
 		return s.keep(func(k *kept) { k.Closed = why })
 	default:
 		s.o.Log.Error("the server cannot be closed", "why", why, "error", err)
@@ -149,6 +150,9 @@ func (s *Site) closeNow(ctx context.Context, why string, kill func() bool) (how 
 	}
 	s.setFencing(why)
 	defer s.setFencing("")
+	var away sync.WaitGroup // beside the server, which may hang
+	defer away.Wait()
+	away.Go(func() { s.lead(ctx, s.o.Closed) })
 	done := s.desk.interrupt(ctx)
 	defer s.lookAgain(ctx)
 	defer done()
@@ -251,6 +255,14 @@ func (s *Site) open(ctx context.Context, why string) {
 		return
 	}
 	s.o.Log.Warn("the server was opened", "why", why)
+	s.lead(within, s.o.Opened)
+}
+
+// lead tells those who lead clients here.
+func (s *Site) lead(ctx context.Context, tell func(context.Context, *topology.Record)) {
+	if rec, _ := s.Record(); rec != nil && tell != nil {
+		tell(ctx, rec)
+	}
 }
 
 // sceneOf is scene after a fresh look, by the one whose turn it is.

@@ -55,6 +55,10 @@ type Options struct {
 	Account func() (user, password string, err error)
 	// Replication returns the account that replicas use; it is asked each time.
 	Replication func() (user, password string, err error)
+	// Closed is told when the site closes the server, Opened when it has opened it again
+	// without an order: what leads clients to this host follows. Both may be nil, must not
+	// change the record, and end soon.
+	Closed, Opened func(ctx context.Context, rec *topology.Record)
 	// CA is the path of the CA of the servers' certificates; with it replicas connect by
 	// TLS.
 	CA    string

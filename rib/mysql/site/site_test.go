@@ -2,6 +2,7 @@ package site_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,12 @@ func cutOff(t *testing.T, b *bed) {
 	b.cuts(false, p+">"+r1)
 	lab.Eventually(t, "it is open again", func() bool { return b.writable(0) })
 	t.Logf("open again after %v", time.Since(since))
+	lab.Eventually(t, "those who lead clients hear of both", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		i := slices.Index(b.led, p+" closed")
+		return i >= 0 && slices.Contains(b.led[i:], p+" opened")
+	})
 	b.cuts(false, p+">"+r2, p+">controller")
 	if err := b.insert(0, 2); err != nil {
 		t.Error(err)

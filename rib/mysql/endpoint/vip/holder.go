@@ -22,8 +22,8 @@ import (
 // process and needs CAP_NET_ADMIN and CAP_NET_RAW. What the host holds is read from the kernel
 // each time, so that a restarted agent takes up what is there.
 //
-// The agent should have it drop the address, besides on order, when it closes its server by
-// itself and when it starts on a host that is not the primary's.
+// The agent has it drop the address, besides on order, when it closes its server by itself
+// and when it starts on a host that is not the primary's.
 type Holder struct {
 	log    *slog.Logger
 	lock   sync.Mutex

@@ -8,7 +8,7 @@
 // An address cannot be taken from a host that does not answer. Publish goes on without
 // such a host and only warns, for the mover publishes a primary only after the old one is
 // closed for certain or can acknowledge nothing any more: whoever still reaches the old
-// host there finds no server that takes writes. The agent should have its Holder drop the
+// host there finds no server that takes writes. The agent has its Holder drop the
 // address whenever it closes its server by itself. Whether the network still hears the old host is found
 // out by asking for the address before taking it; see the setting "force". When the old host
 // comes back, publish again: that removes the address there.
@@ -79,10 +79,26 @@ type driver struct {
 //	force    yes: take the address although another machine answers for it, or a host did
 //	         not give it up; no
 func New(o endpoint.Options, remote Remote) (endpoint.Driver, error) {
-	d := &driver{
-		assignment: Assignment{Topology: o.Topology, Probe: 100 * time.Millisecond},
-		wait:       time.Second, remote: remote, log: o.Log,
+	d, err := read(o)
+	if err != nil {
+		return nil, err
 	}
+	d.remote = remote
+	return d, nil
+}
+
+// Assigned returns what New's settings say of the address, for an agent that gives it up or
+// takes it again by itself. Its Epoch is the caller's to set.
+func Assigned(o endpoint.Options) (Assignment, error) {
+	d, err := read(o)
+	if err != nil {
+		return Assignment{}, err
+	}
+	return d.assignment, nil
+}
+
+func read(o endpoint.Options) (*driver, error) {
+	d := &driver{assignment: Assignment{Topology: o.Topology, Probe: 100 * time.Millisecond}, wait: time.Second, log: o.Log}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
