@@ -40,7 +40,7 @@ type charge struct {
 
 // heard is an agent's last report.
 type heard struct {
-	report topology.Report
+	report *topology.Report // never changed
 	at     time.Time
 }
 
@@ -97,9 +97,9 @@ func (t *charge) report(host string, in topology.Report) (exchange.Heard, error)
 		t.mu.Unlock()
 		return exchange.Heard{}, fault.NotFound("topology " + t.name + " has no member " + in.Member + " on host " + host).Try("see: kaname mysql topology " + t.name)
 	}
-	last := t.heard[in.Member]
-	news := faceOf(&in) != faceOf(&last.report)
-	t.heard[in.Member] = heard{report: in, at: now}
+	last := t.heard[in.Member].report
+	news := last == nil || faceOf(&in) != faceOf(last)
+	t.heard[in.Member] = heard{report: &in, at: now}
 	out := exchange.Heard{Revision: t.doc.Revision, Granted: t.grants(rec, in) && t.r.lease.Valid()}
 	if out.Granted {
 		t.granted[in.Member] = now
@@ -242,8 +242,7 @@ func (t *charge) know(now time.Time) judge.View {
 		Troubled: troubled, Watched: watched,
 	}
 	for m, h := range t.heard {
-		r := h.report
-		view.Members[m] = judge.Known{Report: &r, Age: now.Sub(h.at), Look: t.looked[m].look}
+		view.Members[m] = judge.Known{Report: h.report, Age: now.Sub(h.at), Look: t.looked[m].look}
 	}
 	return view
 }

@@ -19,9 +19,20 @@ type looked struct {
 	at      time.Time
 }
 
-// lookEvery is how often members are asked for all, in peace. Each topology adds a share
-// of its own, so that many do not ask at once.
-const lookEvery = 15 * time.Second
+// How often the members of a topology are asked for all, in peace: each 15 s, and where there
+// are many topologies not more than 3 of them a second. Each adds a share of its own, so that
+// many do not ask at once.
+const (
+	lookEvery = 15 * time.Second
+	lookShare = time.Second / 3 // for each topology
+)
+
+// rest is how long to wait until a topology is asked again.
+func (t *charge) rest() time.Duration {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	return max(lookEvery, time.Duration(len(t.r.charges))*lookShare) + t.share
+}
 
 // lookWithin is how long a member may take to say all.
 const lookWithin = 3 * time.Second
@@ -138,8 +149,9 @@ func (t *charge) mend(ctx context.Context, work *sync.WaitGroup, v judge.Verdict
 			t.stir()
 		}()
 		if due || repair.Order.Verb == order.Look {
+			next := time.Now().Add(t.rest())
 			t.mu.Lock()
-			t.nextLook = time.Now().Add(lookEvery + t.share)
+			t.nextLook = next
 			t.mu.Unlock()
 			t.ask(within)
 		}

@@ -42,7 +42,7 @@ func (t *charge) target(rec *topology.Record) endpoint.Target {
 	out := endpoint.Target{Topology: t.name, Epoch: rec.Epoch, Primary: primary}
 	for _, m := range rec.Replicas(rec.Primary) {
 		h, ok := t.heardOf(m.Name)
-		if ok && fit(&h.report, rec.Policy.MaxLag) {
+		if ok && fit(h.report, rec.Policy.MaxLag) {
 			out.Replicas = append(out.Replicas, m)
 		}
 	}

@@ -52,7 +52,7 @@ func (t *charge) donor(rec *topology.Record, target string, now time.Time) *topo
 	for _, m := range rec.Replicas(rec.Primary) {
 		h, ok := t.heard[m.Name]
 		alike := version == "" || server.MajorMinor(h.report.Self.Version) == version
-		if m.Name != target && ok && now.Sub(h.at) < 3*topology.Beat && fit(&h.report, donorLag) && alike {
+		if m.Name != target && ok && now.Sub(h.at) < 3*topology.Beat && fit(h.report, donorLag) && alike {
 			return &m
 		}
 	}

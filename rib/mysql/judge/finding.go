@@ -139,6 +139,9 @@ func (f *finder) version() {
 	if p == nil || f.m.Name == f.member.Name {
 		return
 	}
+	if f.self.Version == p.Self.Version {
+		return
+	}
 	switch mine, theirs := series(f.self.Version), series(p.Self.Version); {
 	case mine == nil || theirs == nil:
 	case less(theirs, mine):
