@@ -24,6 +24,8 @@ type Cloud struct {
 	Floating []Float   `json:"floating_ips"`
 	Groups   []Group   `json:"security_groups"`
 	Agents   []Agent   `json:"agents"`
+	// Notes are what could not be read, and why: "names of servers: denied".
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Network is a segment of layer 2.
