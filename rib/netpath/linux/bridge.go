@@ -17,8 +17,8 @@ func (w *walk) bridge(v *view, port, br *facts.Link) Outcome {
 	if !br.Up {
 		return w.drop(v, WhyDown, map[string]string{"dev": br.Name}, w.linkProof(br)...)
 	}
-	filtered, name, known := w.filtered(v)
-	if !known {
+	filtered, name, sure := w.filtered(v)
+	if !sure {
 		w.unknown(v, name+" of "+w.s.label())
 		return w.o
 	}
