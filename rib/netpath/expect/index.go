@@ -29,6 +29,8 @@ type index struct {
 	subnetsI map[string][]*intent.Subnet // by network
 	nets     map[string]map[string]bool  // by host: see tunnelNets
 
+	hosts map[string][]string // by network in tunnels: the hosts that have to do with it
+
 	mu   sync.Mutex
 	macs map[string]map[netip.Addr][]packet.MAC // by network: see stations
 }
@@ -67,7 +69,7 @@ func newIndex(c *intent.Cloud) *index {
 	for i := range c.Ports {
 		in.addPort(&c.Ports[i])
 	}
-	in.nets, in.macs = map[string]map[string]bool{}, map[string]map[netip.Addr][]packet.MAC{}
+	in.nets, in.hosts, in.macs = map[string]map[string]bool{}, map[string][]string{}, map[string]map[netip.Addr][]packet.MAC{}
 	in.findNets()
 	return in
 }
@@ -234,7 +236,10 @@ func (in *index) findNets() {
 		if in.nets[host] == nil {
 			in.nets[host] = map[string]bool{}
 		}
-		in.nets[host][net] = true
+		if !in.nets[host][net] {
+			in.nets[host][net] = true
+			in.hosts[net] = append(in.hosts[net], host)
+		}
 	}
 	for host, ports := range in.byHost {
 		for _, p := range ports {
@@ -247,5 +252,8 @@ func (in *index) findNets() {
 				add(host, p.Network)
 			}
 		}
+	}
+	for _, list := range in.hosts {
+		slices.Sort(list)
 	}
 }

@@ -117,3 +117,12 @@ func ruleText(r *intent.Rule) string {
 	}
 	return s
 }
+
+// rawAddrOf reads an address, zero if it is none.
+func rawAddrOf(s string) netip.Addr {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a
+}

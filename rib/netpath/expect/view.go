@@ -24,11 +24,12 @@ type view struct {
 	br  *facts.Bridge // integration bridge: VMs' and routers' ports are on it; nil if there is none
 	tun *facts.Bridge // tunnel bridge
 
-	byIface  map[string]*facts.Port // of br, by Neutron's id of the port
-	vlans    map[string]int         // network to its VLAN on this host
-	brFlows  []flow
-	tunFlows []flow
-	parsed   map[string]filters // by namespace
+	byIface   map[string]*facts.Port // of br, by Neutron's id of the port
+	vlans     map[string]int         // network to its VLAN on this host
+	brFlows   []flow
+	tunFlows  []flow
+	tunTables map[string]int     // of the tunnel bridge: where flows of a role stand
+	parsed    map[string]filters // by namespace
 }
 
 func newView(c *Checker, h *facts.Host) *view {
