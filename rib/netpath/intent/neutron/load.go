@@ -55,10 +55,10 @@ func Load(ctx context.Context, o Options) (*intent.Cloud, error) {
 		return nil, err
 	}
 	r := &reading{client: c, cloud: &intent.Cloud{Version: intent.Version, Taken: time.Now().UTC()}}
-	group, ctx := errgroup.WithContext(ctx)
+	group, within := errgroup.WithContext(ctx) // ends with the group
 	group.SetLimit(parallel)
 	for _, part := range []func(context.Context) error{r.ports, r.networks, r.subnets, r.routers, r.floating, r.groups, r.agents, r.servers} {
-		group.Go(func() error { return part(ctx) })
+		group.Go(func() error { return part(within) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
