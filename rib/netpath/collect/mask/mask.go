@@ -86,7 +86,7 @@ func Map(m map[string]string) map[string]string {
 // Text returns a text without the values in it that look like secrets: name=value,
 // name: value, JSON, URLs with passwords.
 func Text(s string) string {
-	if !suspect(s) {
+	if !Suspect(s) {
 		return s
 	}
 	s = login.ReplaceAllString(s, "${1}"+Hidden+"@")
@@ -105,9 +105,9 @@ var roots = [256][]string{
 	'c': {"credential", "communit"}, 'k': {"key"}, ':': {"://"},
 }
 
-// suspect is quick and says yes too often: texts of megabytes without a secret must not
+// Suspect is quick and says yes too often: texts of megabytes without a secret must not
 // cost an expression.
-func suspect(s string) bool {
+func Suspect(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if 'A' <= c && c <= 'Z' {

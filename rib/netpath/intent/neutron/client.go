@@ -33,13 +33,14 @@ const maxPages = 10_000
 // connect authenticates, if there are credentials, and finds the services.
 func connect(ctx context.Context, o Options) (*client, error) {
 	c := &client{Options: o}
-	if o.Credentials == nil {
-		if o.Endpoint == "" {
-			return nil, fault.Invalid("where Neutron is is not known: there are neither credentials nor an endpoint").
-				Try("set OS_AUTH_URL and the variables that go with it, or name a cloud of clouds.yaml")
+	if o.Credentials == nil && (o.Endpoint == "" || o.Cloud != "" || o.Clouds != "") {
+		var err error
+		if o.Credentials, err = FromFile(o.Cloud, places(o.Clouds)...); err != nil {
+			return nil, err
 		}
+	}
+	if o.Credentials == nil {
 		p := &gophercloud.ProviderClient{}
-		p.HTTPClient = http.Client{Timeout: o.Timeout}
 		c.neutron = service(p, o.Endpoint)
 		return c, nil
 	}
@@ -51,9 +52,9 @@ func connect(ctx context.Context, o Options) (*client, error) {
 	if err != nil {
 		return nil, fault.Invalid("the address of Keystone is none").At(o.Credentials.AuthURL).Because(err)
 	}
-	p.HTTPClient = http.Client{Timeout: o.Timeout, Transport: transport}
+	p.HTTPClient = http.Client{Transport: transport}
 	if err = openstack.Authenticate(ctx, p, o.Credentials.options()); err != nil {
-		return nil, explain(ctx, err, "log in at Keystone", o.Credentials.AuthURL, o.Timeout)
+		return nil, explain(ctx, err, "log in at Keystone", o.Credentials.AuthURL)
 	}
 	place := gophercloud.EndpointOpts{Region: o.Credentials.Region, Availability: availability(o.Credentials.Interface)}
 	if o.Endpoint != "" {
@@ -144,7 +145,7 @@ func (c *client) page(ctx context.Context, address, key string, query url.Values
 		defer resp.Body.Close() //nolint:errcheck // only read
 	}
 	if err != nil {
-		return nil, nil, explain(ctx, err, "list "+key, address, c.Timeout)
+		return nil, nil, explain(ctx, err, "list "+key, address)
 	}
 	body := &io.LimitedReader{R: resp.Body, N: c.Limit}
 	var answer map[string]json.RawMessage
@@ -155,7 +156,7 @@ func (c *client) page(ctx context.Context, address, key string, query url.Values
 		if _, ok := errors.AsType[*json.SyntaxError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 			return nil, nil, fault.Corrupt("the answer is no JSON, or was cut off").At(where).Because(err)
 		}
-		return nil, nil, explain(ctx, err, "list "+key, address, c.Timeout)
+		return nil, nil, explain(ctx, err, "list "+key, address)
 	}
 	var objects []json.RawMessage
 	var links []struct{ Rel, Href string }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/goccy/go-yaml"
 	"github.com/gophercloud/gophercloud/v2"
@@ -94,6 +95,18 @@ func FromFile(cloud string, paths ...string) (*Credentials, error) {
 	return nil, fault.NotFound(fmt.Sprintf("no clouds.yaml in %q", paths)).Try("write one, or set OS_AUTH_URL and the variables that go with it")
 }
 
+// places are where OpenStack's tools look for clouds.yaml.
+func places(path string) []string {
+	if path != "" {
+		return []string{path}
+	}
+	out := []string{"clouds.yaml"}
+	if dir, err := os.UserConfigDir(); err == nil {
+		out = append(out, filepath.Join(dir, "openstack", "clouds.yaml"))
+	}
+	return append(out, "/etc/openstack/clouds.yaml")
+}
+
 func parseClouds(b []byte, path, name string) (*Credentials, error) {
 	var file struct {
 		Clouds map[string]struct {
@@ -115,7 +128,7 @@ func parseClouds(b []byte, path, name string) (*Credentials, error) {
 	}
 	cloud, ok := file.Clouds[name]
 	if !ok || cloud.Auth.AuthURL == "" {
-		return nil, fault.NotFound(fmt.Sprintf("cloud %q, with an auth_url, is not in it", name)).At(path).Try("name one of its clouds by OS_CLOUD or --os-cloud")
+		return nil, fault.NotFound(fmt.Sprintf("cloud %q, with an auth_url, is not in it", name)).At(path).Try("name one of its clouds by OS_CLOUD or the setting netpath.neutron.cloud")
 	}
 	c := cloud.Auth
 	c.Region, c.Interface, c.CACert = cloud.Region, first1(cloud.Interface, cloud.Type), cloud.CACert

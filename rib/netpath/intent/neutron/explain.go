@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -18,9 +17,12 @@ import (
 
 // explain makes a fault of what went wrong: what was tried, where, what was answered.
 // Nothing of a request is in it, for requests carry tokens and passwords.
-func explain(ctx context.Context, err error, what, where string, timeout time.Duration) error {
+func explain(ctx context.Context, err error, what, where string) error {
 	if cause := context.Cause(ctx); cause != nil {
-		return fault.Of(cause)
+		if f := fault.Of(cause); f.Where == "" && f.Kind == fault.KindTimeout {
+			return (&fault.Fault{Kind: f.Kind, What: f.What, Remedy: f.Remedy}).At(where)
+		}
+		return cause
 	}
 	if code, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
 		return answered(code, what, where)
@@ -30,7 +32,7 @@ func explain(ctx context.Context, err error, what, where string, timeout time.Du
 	}
 	timed, ok := errors.AsType[net.Error](err)
 	if errors.Is(err, os.ErrDeadlineExceeded) || ok && timed.Timeout() {
-		return fault.Timeout(fmt.Sprintf("no answer in %v: %s", timeout, what)).At(where).Try("look whether it is overloaded; ask again later")
+		return fault.Timeout(what + ": no answer").At(where).Try("look whether it is overloaded; ask again later")
 	}
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return fault.Unavailable(what + ": it cannot be reached").At(where).Because(err).Try("check the address, and that the server runs")

@@ -5,6 +5,7 @@ package neutron
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -16,21 +17,27 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultTimeout = time.Minute
-	DefaultPage    = 1000
-	DefaultLimit   = 512 << 20
+	DefaultWithin = time.Minute
+	DefaultPage   = 1000
+	DefaultLimit  = 512 << 20
 )
 
 // Options say where Neutron is and who asks.
 type Options struct {
+	// Cloud is an entry in clouds.yaml; "" where there is one only.
+	Cloud string
+	// Clouds is the path of clouds.yaml; "" looks in OpenStack's usual places, unless
+	// Credentials or Endpoint are given.
+	Clouds string
+	// Credentials are used instead of those of a file.
+	Credentials *Credentials
 	// Endpoint is Neutron's address ("http://10.0.0.1:9696"). With credentials, "" is what
 	// Keystone's catalogue says; without, Neutron is asked without authentication.
-	Endpoint    string
-	Credentials *Credentials
+	Endpoint string
 	// Servers asks Nova for the names of virtual machines. Where it denies them, a note in
 	// the cloud says so, and ports have their own names only.
 	Servers bool
-	Timeout time.Duration // of one request; 0 is DefaultTimeout
+	Within  time.Duration // all requests together; 0 is DefaultWithin
 	Page    int           // objects asked for at once; 0 is DefaultPage
 	Limit   int64         // bytes of one answer; 0 is DefaultLimit
 }
@@ -41,8 +48,8 @@ const parallel = 4
 // Load reads the cloud. It returns a fault that says what Neutron, or Keystone, answered;
 // what is not needed and was denied is in the cloud's notes.
 func Load(ctx context.Context, o Options) (*intent.Cloud, error) {
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
+	if o.Within == 0 {
+		o.Within = DefaultWithin
 	}
 	if o.Page == 0 {
 		o.Page = DefaultPage
@@ -50,6 +57,9 @@ func Load(ctx context.Context, o Options) (*intent.Cloud, error) {
 	if o.Limit == 0 {
 		o.Limit = DefaultLimit
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Within,
+		fault.Timeout(fmt.Sprintf("Neutron has not answered all in %v", o.Within)).Try("look whether it is overloaded; give it longer"))
+	defer cancel()
 	c, err := connect(ctx, o)
 	if err != nil {
 		return nil, err
