@@ -48,11 +48,16 @@ const donorLag = 10 * time.Second
 func (t *charge) donor(rec *topology.Record, target string, now time.Time) *topology.Member {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	version := server.MajorMinor(t.heard[target].report.Self.Version)
+	version := ""
+	if h, ok := t.heard[target]; ok {
+		version = server.MajorMinor(h.report.Self.Version)
+	}
 	for _, m := range rec.Replicas(rec.Primary) {
 		h, ok := t.heard[m.Name]
-		alike := version == "" || server.MajorMinor(h.report.Self.Version) == version
-		if m.Name != target && ok && now.Sub(h.at) < 3*topology.Beat && fit(h.report, donorLag) && alike {
+		if m.Name == target || !ok || now.Sub(h.at) > 3*topology.Beat || !fit(h.report, donorLag) {
+			continue
+		}
+		if version == "" || server.MajorMinor(h.report.Self.Version) == version {
 			return &m
 		}
 	}
