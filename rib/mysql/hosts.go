@@ -71,10 +71,11 @@ func (r *service) openSite(c *Server, meters *site.Metrics) (*site.Site, func(),
 	if err != nil {
 		return nil, nil, err
 	}
+	reports := exchange.NewReports(r.quick)
 	s, err := site.New(site.Options{
 		Member: c.Name, Server: local, Socket: c.Socket, PIDFile: c.PIDFile, CA: c.CA, Start: c.Start, Root: root, Metrics: meters,
 		Remote:      func(m topology.Member) (*server.Server, error) { return remoteServer(m, account, ca, r) },
-		Controller:  r.reportTo,
+		Controller:  func(ctx context.Context, in topology.Report) (site.Answer, error) { return reportTo(ctx, reports, in) },
 		Ask:         r.askFor,
 		Rescue:      r.fetchTail,
 		Copy:        r.fetchCopy,
@@ -88,6 +89,7 @@ func (r *service) openSite(c *Server, meters *site.Metrics) (*site.Site, func(),
 		return nil, nil, err
 	}
 	return s, func() {
+		reports.Close()
 		_ = local.Close()
 		_ = root.Close()
 	}, nil
@@ -110,8 +112,8 @@ func (r *service) site(name string) (*site.Site, error) {
 }
 
 // reportTo sends a report to the controller.
-func (r *service) reportTo(ctx context.Context, in topology.Report) (site.Answer, error) {
-	h, err := office.Do[exchange.Heard](ctx, r.quick, exchange.PathReport, in)
+func reportTo(ctx context.Context, reports *exchange.Reports, in topology.Report) (site.Answer, error) {
+	h, err := reports.Say(ctx, in)
 	return site.Answer{Record: h.Record, Revision: h.Revision, Granted: h.Granted}, err
 }
 

@@ -104,6 +104,11 @@ func send(ctx context.Context, c *http.Client, who, address, path string, b body
 		return nil, err
 	}
 	b.describe(q.Header)
+	return accepted(c, q, who, address, path)
+}
+
+// accepted makes a request and returns the answer when it is a good one.
+func accepted(c *http.Client, q *http.Request, who, address, path string) (*http.Response, error) {
 	r, err := c.Do(q)
 	if err != nil {
 		return nil, fault.Unavailable(who + " cannot be reached").At(address).Because(err).Try("look at it: kaname doctor there")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,17 @@ func hold(t *testing.T, n rib.Node) (stop func()) {
 	office.Handle(n.Peers, "/tests/echo", func(_ context.Context, host string, in note) (note, error) {
 		if in.Text == "" {
 			return note{}, fault.Invalid("no text").Try("say something")
+		}
+		return note{Text: host + ": " + in.Text}, nil
+	})
+	office.Hear(n.Peers, "/tests/talk", func(_ context.Context, host string, in note) (note, error) {
+		switch in.Text {
+		case "":
+			return note{}, fault.Invalid("no text")
+		case "leave":
+			return note{}, fault.Unavailable("nobody holds the office")
+		case "hang":
+			<-t.Context().Done()
 		}
 		return note{Text: host + ": " + in.Text}, nil
 	})
@@ -75,6 +87,44 @@ func TestTheHolderIsFoundAndAnswers(t *testing.T) {
 	if _, err := office.Do[note](t.Context(), c, "/tests/echo", note{}); !fault.Is(err, fault.KindInvalid) || fault.Of(err).Remedy == "" {
 		t.Errorf("a refusal arrived as %v", err)
 	}
+}
+
+// A talk goes on after what was refused, and begins anew after what ended it.
+func TestATalk(t *testing.T) {
+	core := ribtest.Core(t, "core1")
+	host := ribtest.Host(t, core, "db1", nil)
+	c := &office.Client{Plane: host.Plane, Peer: host.PeerClient, Office: "tests", Within: time.Second}
+	defer hold(t, core)()
+	talk := office.NewTalk[note, note](c, "/tests/talk")
+	defer talk.Close()
+	lab.Eventually(t, "the holder answers", func() bool {
+		got, err := talk.Say(t.Context(), note{Text: "hello"})
+		return err == nil && got.Text == "db1: hello"
+	})
+	for _, step := range []struct {
+		say, want string
+		kind      fault.Kind
+	}{
+		{"1", "db1: 1", ""}, {"2", "db1: 2", ""}, {"", "", fault.KindInvalid}, {"3", "db1: 3", ""},
+		{"leave", "", fault.KindUnavailable}, {"4", "db1: 4", ""}, {"hang", "", fault.KindUnavailable}, {"5", "db1: 5", ""},
+		{strings.Repeat("0123456789", 50_000), "db1: " + strings.Repeat("0123456789", 50_000), ""},
+	} {
+		got, err := talk.Say(t.Context(), note{Text: step.say})
+		if got.Text != step.want || (err != nil) != (step.want == "") || err != nil && !fault.Is(err, step.kind) {
+			t.Errorf("%.20q is answered by %.20q, %v", step.say, got.Text, err)
+		}
+	}
+	var both sync.WaitGroup // in turns
+	for _, text := range []string{"left", "right"} {
+		both.Go(func() {
+			for range 200 {
+				if got, err := talk.Say(t.Context(), note{Text: text}); err != nil || got.Text != "db1: "+text {
+					t.Errorf("%s is answered by %q, %v", text, got.Text, err)
+				}
+			}
+		})
+	}
+	both.Wait()
 }
 
 func TestNoHolderIsSaid(t *testing.T) {

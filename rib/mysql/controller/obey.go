@@ -16,13 +16,13 @@ import (
 
 // hear takes a word. It is deleted before anything follows from it, so that it is never
 // done twice; the answer is kept for those who ask.
-func (r *reign) hear(doc plane.Doc[Word]) {
+func (r *reign) hear(doc plane.Doc[Word], listening bool) {
 	r.mu.Lock()
 	if r.answers[doc.Key] != nil {
 		r.mu.Unlock()
 		return
 	}
-	r.answers[doc.Key] = &answer{}
+	r.answers[doc.Key] = &answer{void: doc.Value.void(time.Now(), listening)}
 	t := r.charges[doc.Value.Topology]
 	r.mu.Unlock()
 	switch {
@@ -53,8 +53,12 @@ func (r *reign) begin(ctx context.Context, doc plane.Doc[Word]) bool {
 		r.answer(doc.Key, err)
 		return false
 	}
-	if time.Now().After(doc.Value.Until) {
-		r.answer(doc.Key, fault.Timeout("no controller heard of it within a minute, so it was not done").Try("say it again"))
+	r.mu.Lock()
+	a := r.answers[doc.Key]
+	late := a == nil || time.Now().After(a.void)
+	r.mu.Unlock()
+	if late {
+		r.answer(doc.Key, fault.Timeout("no controller came to it within a minute, so it was not done").Try("say it again; if that is of no use, compare the clocks of the cores: kaname doctor"))
 		return false
 	}
 	return true

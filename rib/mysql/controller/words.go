@@ -18,7 +18,7 @@ type Word struct {
 	Verb     Verb      `json:"verb"`
 	By       string    `json:"by"`
 	At       time.Time `json:"at"`
-	Until    time.Time `json:"until"` // a word that was not heard by then is void
+	Until    time.Time `json:"until"` // a word that was not begun by then is void
 	Why      string    `json:"why,omitempty"`
 
 	Members []topology.Member `json:"members,omitempty"` // Adopt: the primary first; Add: the new ones
@@ -67,10 +67,20 @@ func Say(ctx context.Context, p *plane.Plane, w Word) (string, error) {
 
 // answer is what has become of a word; kept in memory for those who ask.
 type answer struct {
+	void  time.Time // when the word is void if it was not begun
 	said  []string
 	done  bool
 	fault *fault.Fault
 	ended time.Time
+}
+
+// void is when a word is void that is heard now. Clocks of cores may be an hour apart: only a
+// word that was there before this controller listened is as old as its writer's clock says.
+func (w *Word) void(now time.Time, listening bool) time.Time {
+	if !listening {
+		return w.Until
+	}
+	return now.Add(w.Until.Sub(w.At))
 }
 
 // kept is how long answers can be asked for.

@@ -18,7 +18,7 @@ const Office = "mysql"
 
 // The paths on the controller's peer listener.
 const (
-	PathReport = "/mysql/report" // POST topology.Report, answered with Heard
+	PathReport = "/mysql/report" // a talk: topology.Report, answered with Heard
 	PathRoute  = "/mysql/route"  // POST Route, answered with Led when there is something new, or after Wait
 	PathView   = "/mysql/view"   // POST Query, answered with View
 )
@@ -44,6 +44,14 @@ const Wait = 5 * time.Second
 // NewClient returns what talks to the controller; an answer comes within the time.
 func NewClient(p *plane.Plane, peer func(host string) *http.Client, within time.Duration) *office.Client {
 	return &office.Client{Plane: p, Peer: peer, Office: Office, Within: within}
+}
+
+// Reports is how the agent of a server reports to the controller.
+type Reports = office.Talk[topology.Report, Heard]
+
+// NewReports returns it; nothing is said yet. Close it.
+func NewReports(c *office.Client) *Reports {
+	return office.NewTalk[topology.Report, Heard](c, PathReport)
 }
 
 // Heard is the answer to a report.
