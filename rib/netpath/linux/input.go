@@ -159,7 +159,7 @@ func (w *walk) input(v *view, dst, src netip.Addr) routed {
 		if src.IsUnspecified() {
 			return routed{local: true}
 		}
-		return w.validate(v, src, dst, "", routed{local: true})
+		return w.validate(v, src, netip.IPv4Unspecified(), "", routed{local: true})
 	}
 	if dst.IsMulticast() {
 		if v6 {
@@ -177,7 +177,10 @@ func (w *walk) input(v *view, dst, src netip.Addr) routed {
 		return r
 	}
 	switch r.route.Kind {
-	case "local", "broadcast", "anycast", "multicast":
+	case "broadcast": // the way back is looked up as if from nobody
+		r.local = true
+		return w.validate(v, src, netip.IPv4Unspecified(), "", r)
+	case "local", "anycast", "multicast":
 		r.local = true
 		return w.validate(v, src, dst, "", r)
 	}

@@ -277,6 +277,8 @@ func (w *walk) routeOut(v *view) (found, bool) {
 		v.p.IPSrc = r.route.Src
 	case r.route.Kind == "local":
 		v.p.IPSrc = dst
+	case dst.Is4() && !r.route.Via.IsValid(): // the first one, whatever network the destination is in
+		v.p.IPSrc = w.s.pick(r.route.Dev, netip.IPv4Unspecified())
 	default:
 		v.p.IPSrc = w.s.pick(r.route.Dev, hop(r.route, dst))
 	}
