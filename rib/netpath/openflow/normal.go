@@ -73,7 +73,7 @@ func (a *at) normal() {
 		a.note("NORMAL: the destination is one that bridges keep to themselves; the packet is dropped")
 		return
 	}
-	pcp := tci & 0xe000
+	pcp, inner := tci&0xe000, a.w[slotVLANs]>>16&0xfff
 	if name, ok := a.b.fdb[station{dst, vlan}]; ok {
 		switch p := a.b.byName[name]; {
 		case p == nil:
@@ -88,7 +88,7 @@ func (a *at) normal() {
 	}
 	a.note("NORMAL: floods; no port is known for %s in VLAN %d", dst, vlan)
 	for _, p := range a.b.order {
-		if p != in && carries(p, vlan) {
+		if p != in && carries(p, vlan, inner != 0) {
 			a.switchTo(p, vlan, pcp)
 		}
 	}
@@ -114,11 +114,11 @@ func refuses(in *facts.Port, vid int) string {
 	return ""
 }
 
-// carries reports whether a VLAN is flooded to a port.
-func carries(p *facts.Port, vlan int) bool {
+// carries reports whether a VLAN is flooded to a port; twice: there is a second tag.
+func carries(p *facts.Port, vlan int, twice bool) bool {
 	switch vlanMode(p) {
 	case modeAccess:
-		return vlan == p.Tag
+		return vlan == p.Tag && !twice
 	case modeTunnel:
 		return false
 	}
@@ -132,9 +132,11 @@ func (a *at) switchTo(p *facts.Port, vlan int, pcp uint64) {
 	switch vlanMode(p) {
 	case modeAccess:
 		tci = 0
+		a.w[slotVLANs] = 0
 	case modeNative:
 		if vlan == p.Tag {
-			tci = 0
+			tci = tags >> 16 & 0xefff
+			a.w[slotVLANs] = tags << 16 & (0xffff << 48)
 		}
 	case modeTunnel:
 		a.r.unknown("vlan_mode dot1q-tunnel of port " + p.Name)
