@@ -36,6 +36,7 @@ type index struct {
 	wires    map[string]map[string]string     // host to physical network to bridge
 	reach    map[string][]string              // physical network to hosts, sorted
 	members  map[string]map[netip.Addr]string // security group to addresses of members, to port
+	paired   map[string][]netip.Prefix        // security group to what its members may use besides
 }
 
 func newIndex(c *intent.Cloud) *index {
@@ -45,7 +46,7 @@ func newIndex(c *intent.Cloud) *index {
 		addrs: map[netip.Addr][]*intent.Port{}, names: map[string][]*intent.Port{}, floats: map[netip.Addr]*intent.Float{},
 		floating: map[string][]*intent.Float{}, routers: map[string]*intent.Router{}, legs: map[string][]*intent.Port{},
 		taps: map[string][]*intent.Port{}, groups: map[string]*intent.Group{}, dhcp: map[string]*intent.Port{}, tunnels: map[netip.Addr]string{},
-		wires: map[string]map[string]string{}, reach: map[string][]string{}, members: map[string]map[netip.Addr]string{},
+		wires: map[string]map[string]string{}, reach: map[string][]string{}, members: map[string]map[netip.Addr]string{}, paired: map[string][]netip.Prefix{},
 	}
 	for i := range c.Networks {
 		x.networks[c.Networks[i].ID] = &c.Networks[i]
@@ -90,6 +91,9 @@ func (x *index) addPort(p *intent.Port) {
 		}
 		for _, a := range p.IPs {
 			x.members[g][a.Addr] = p.ID
+		}
+		for _, pair := range p.Pairs {
+			x.paired[g] = append(x.paired[g], pair.Prefix)
 		}
 	}
 	for _, name := range slices.Compact([]string{p.Name, p.VM, p.Device}) {

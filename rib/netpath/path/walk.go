@@ -45,6 +45,16 @@ func (w *World) Walk(q trace.Question) (trace.Trace, error) {
 	return t, nil
 }
 
+// First is the packet that a question asks about, as its sender makes it, without the
+// hardware address of its next station. Errors are those of Walk.
+func (w *World) First(q trace.Question) (packet.Packet, error) {
+	src, dst, err := w.ends(q)
+	if err != nil {
+		return packet.Packet{}, err
+	}
+	return first(q, src, dst)
+}
+
 // first makes the packet as its sender makes it.
 func first(q trace.Question, src, dst side) (packet.Packet, error) {
 	proto, port, err := protocol(q)
