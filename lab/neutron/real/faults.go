@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// fault is one entry of faults.yaml; the file's head says what its fields mean.
+type fault struct {
+	ID, Title, Cite, Host string
+	Inject, Heal          string
+	FixReal               string `yaml:"fix_real"`
+	Only                  string
+	Agents                string
+	Latent                bool
+	Broken                []string
+	Expect                string
+	Note                  string
+}
+
+type catalogue struct {
+	Faults []fault
+	Pairs  []struct {
+		ID, First, Second, Question, Note string
+	}
+}
+
+// result is what became of one fault.
+type result struct {
+	ID          string
+	Broken      []string          // what the injection broke
+	Said        map[string]string // by broken probes
+	AfterHeal   []string          // what was broken once it was mended
+	InjectError string            `json:",omitempty"`
+	HealError   string            `json:",omitempty"`
+	Seconds     float64           // the whole round
+}
+
+func (c *cloud) faults(ctx context.Context, dir string, ids []string) error {
+	b, err := os.ReadFile(filepath.Join(c.here, "faults.yaml"))
+	if err != nil {
+		return err
+	}
+	var cat catalogue
+	if err := yaml.UnmarshalWithOptions(b, &cat, yaml.Strict()); err != nil {
+		return fmt.Errorf("faults.yaml: %w", err)
+	}
+	var bad []error
+	for _, f := range cat.Faults {
+		if len(ids) > 0 && !slices.Contains(ids, f.ID) || ctx.Err() != nil {
+			continue
+		}
+		r := c.round(ctx, filepath.Join(dir, f.ID), f)
+		switch {
+		case r.InjectError != "" || r.HealError != "":
+			bad = append(bad, fmt.Errorf("%s: inject %q, heal %q", f.ID, r.InjectError, r.HealError))
+		case !slices.Equal(r.Broken, f.Broken):
+			bad = append(bad, fmt.Errorf("%s: broke %q, the catalogue says %q", f.ID, r.Broken, f.Broken))
+		}
+		fmt.Printf("%-4s %5.1f s broken: %s; after healing: %s\n", f.ID, r.Seconds, or(r.Broken), or(r.AfterHeal))
+		if len(r.AfterHeal) > 0 {
+			return errors.Join(append(bad, fmt.Errorf("%s is not mended: %s", f.ID, strings.Join(r.AfterHeal, " ")))...)
+		}
+	}
+	return errors.Join(bad...)
+}
+
+func or(names []string) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, " ")
+}
+
+// round injects, probes, records and heals one fault. Neutron's agents stand still
+// meanwhile, for some would mend it in the middle.
+func (c *cloud) round(ctx context.Context, dir string, f fault) result {
+	start := time.Now()
+	r := result{ID: f.ID, Said: map[string]string{}}
+	text := func(err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	if f.Agents != "run" {
+		c.signal(ctx, "STOP")
+	}
+	r.InjectError = text(c.act(ctx, f.Host, keep+f.Inject))
+	if f.Agents == "run" {
+		pause(ctx, 15*time.Second) // until the agents have done what the API told them
+	}
+	results := c.probe(ctx)
+	r.Broken = brokenOf(results)
+	for _, p := range results {
+		if !p.OK {
+			r.Said[p.String()] = p.Out
+		}
+	}
+	if err := c.recordHosts(ctx, dir); err != nil && r.InjectError == "" {
+		r.InjectError = err.Error()
+	}
+	if f.Host == "ctl" {
+		r.InjectError += text(c.recordAPI(ctx, filepath.Join(dir, "api")))
+	}
+	r.HealError = text(c.act(ctx, f.Host, f.Heal))
+	c.signal(ctx, "CONT")
+	for range 15 {
+		if r.AfterHeal = brokenOf(c.probe(ctx)); len(r.AfterHeal) == 0 {
+			break
+		}
+		pause(ctx, 2*time.Second)
+	}
+	r.Seconds = time.Since(start).Seconds()
+	if b, err := json.MarshalIndent(r, "", " "); err == nil {
+		os.WriteFile(filepath.Join(dir, "result.json"), b, 0o600)
+	}
+	return r
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// keep saves what healing may put back: every bridge's flows as $KEEP/BRIDGE.flows,
+// but not those that expire or were learned from traffic.
+const keep = `
+for b in $(ovs-vsctl list-br 2>/dev/null); do
+	ovs-ofctl -O OpenFlow13 --no-names --no-stats dump-flows $b | grep 'actions=' | grep -v 'table=20,.*hard_timeout=' >$KEEP/$b.flows
+done
+`
+
+// act runs a fault's command on a host, with its variables. What Linux keeps of dead
+// connections goes first, so that every probe begins anew.
+func (c *cloud) act(ctx context.Context, host, script string) error {
+	vars := ""
+	if host != "ctl" {
+		v, err := c.vars(ctx, host)
+		if err != nil {
+			return err
+		}
+		vars = v
+	} else {
+		vars = "API=" + strings.TrimSuffix(endpoint, "/") + "\n"
+		for name, g := range c.Groups {
+			vars += "GROUP_" + name + "=" + g.id() + "\n"
+		}
+	}
+	return c.shell(ctx, host, "KEEP=$(mkdir -p /run/keep && echo /run/keep)\n"+vars+script)
+}
+
+// signal stops or continues Neutron's agents on all hosts.
+func (c *cloud) signal(ctx context.Context, name string) {
+	for _, h := range hosts {
+		for _, a := range []string{"ovsagent", "l3agent", "metadata", "dhcp"} {
+			pid, err := os.ReadFile(filepath.Join(c.dir, h, a+".pid"))
+			if err == nil && a != "metadata" {
+				c.on(ctx, h, "kill", "-"+name, strings.TrimSpace(string(pid))).Run()
+			}
+		}
+	}
+}
