@@ -260,7 +260,7 @@ func memory(t *testing.T) string {
 func diskFull() scenario {
 	filler := func(p *labmysql.Server) string { return filepath.Join(p.Dir, "filler") }
 	return scenario{
-		name: "disk full",
+		name: "disk full", errs: " is full", // 1114: it is true
 		fault: func(b *bed, p *labmysql.Server) time.Time {
 			out, err := exec.CommandContext(b.t.Context(), "dd", "if=/dev/zero", "of="+filler(p), "bs=1M").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "No space") {

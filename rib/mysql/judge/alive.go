@@ -21,6 +21,9 @@ func (j *inquiry) alive() ruling {
 	if r, bad := j.committing(self); bad {
 		return r
 	}
+	if r, bad := j.full(self); bad {
+		return r
+	}
 	if self.ReadOnly {
 		return ruling{state: ReadOnly, reasons: []string{j.member.Name + ": it lives and takes no writes (read only); its agent did not close it"}}
 	}
@@ -102,6 +105,25 @@ func (j *inquiry) committing(self *topology.Self) (ruling, bool) {
 		r.reasons = append(r.reasons, "it does not wait for acknowledgements; whether a client holds what it waits for is not known, so that an operator must decide")
 	}
 	return r, true
+}
+
+// full says whether the primary's disk has been full for as long as a commit may take, and a
+// candidate's is not. Clients' writes fail then, though commits of the agent, which need no
+// further room, may go on for long.
+func (j *inquiry) full(self *topology.Self) (ruling, bool) {
+	full := j.going(self.Disk.FullFor)
+	if self.ReadOnly || !j.fresh(j.known) || full == 0 || !j.past(full, j.policy.Stuck) {
+		return ruling{}, false
+	}
+	room := j.count(func(w witness) bool {
+		return w.fresh && (w.Role == topology.Candidate || w.Role == topology.Preferred) && w.known.Report.Self.Answers && !w.known.Report.Self.Disk.Full
+	})
+	if room == 0 {
+		return ruling{}, false
+	}
+	return ruling{state: CannotCommit, justified: true, reasons: []string{
+		fmt.Sprintf("%s: the disk of its data has been full for %s (allowed: %s): %d bytes are free, and writes of clients fail", j.member.Name, words(full), words(j.policy.Stuck), max(self.Disk.Free, 0)),
+	}}, true
 }
 
 // hearing counts the ackers of which it is known that they acknowledge: well, connected,

@@ -95,7 +95,8 @@ type Verdict struct {
 //     topology.PromoteAfter, one witness is enough after that time.
 //   - CannotCommit: for Policy.Stuck, with a known cause; for four times as long, when the
 //     server's own word for what the commit waits for is neither the acknowledgement of
-//     replicas nor a lock, which a client may hold.
+//     replicas nor a lock, which a client may hold. Also when the primary's disk has been
+//     full for Policy.Stuck, and a candidate's is not.
 //   - Fenced: it is closed, and enough witnesses say that it is cut off from them.
 //
 // A witness is the agent of a replica whose report is no older than two beats. Enough are

@@ -112,6 +112,8 @@ type Disk struct {
 	Free     int64 `json:"free,omitempty"` // bytes for the server's user; -1 when unknown
 	Full     bool  `json:"full,omitempty"` // less than 1 MiB
 	ReadOnly bool  `json:"read_only,omitempty"`
+	// FullFor is how long it has been full; 0: it is not.
+	FullFor time.Duration `json:"full_for,omitempty"`
 }
 
 // Sight is what an agent sees of another member over the network.

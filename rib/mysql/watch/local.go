@@ -47,6 +47,7 @@ type Local struct {
 	probing bool
 	waits   string // what the commit under way waits for, as the server says
 	disk    topology.Disk
+	full    time.Time // since when the disk is, while it is
 
 	looks, probes, changed chan struct{}
 }
@@ -153,7 +154,11 @@ func (l *Local) Self() topology.Self {
 		r.NoNews += time.Since(self.Seen)
 		self.Replica = &r
 	}
-	if self.Disk = l.disk; !stale {
+	self.Disk = l.disk
+	if l.disk.Full {
+		self.Disk.FullFor = max(time.Since(l.full), time.Nanosecond)
+	}
+	if !stale {
 		self.Commit = l.commits()
 	}
 	return self
@@ -309,6 +314,9 @@ func (l *Local) space(context.Context) {
 	defer l.mu.Unlock()
 	if d.Full != l.disk.Full || d.ReadOnly != l.disk.ReadOnly {
 		poke(l.changed)
+	}
+	if d.Full && !l.disk.Full {
+		l.full = time.Now()
 	}
 	l.disk = d
 }
