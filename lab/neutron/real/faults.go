@@ -34,6 +34,14 @@ type catalogue struct {
 	}
 }
 
+// changed are the hosts that are another after the fault.
+func (f fault) changed() []string {
+	if f.Host == "ctl" {
+		return hosts
+	}
+	return []string{f.Host}
+}
+
 // result is what became of one fault.
 type result struct {
 	ID          string
@@ -95,7 +103,11 @@ func (c *cloud) round(ctx context.Context, dir string, f fault) result {
 	if f.Agents != "run" {
 		c.signal(ctx, "STOP")
 	}
-	r.InjectError = text(c.act(ctx, f.Host, keep+f.Inject))
+	vars, err := c.context(ctx, f.Host)
+	if err == nil {
+		err = c.shell(ctx, f.Host, vars+keep+f.Inject)
+	}
+	r.InjectError = text(err)
 	if f.Agents == "run" {
 		pause(ctx, 15*time.Second) // until the agents have done what the API told them
 	}
@@ -106,13 +118,13 @@ func (c *cloud) round(ctx context.Context, dir string, f fault) result {
 			r.Said[p.String()] = p.Out
 		}
 	}
-	if err := c.recordHosts(ctx, dir); err != nil && r.InjectError == "" {
+	if err := c.recordHosts(ctx, dir, f.changed()); err != nil && r.InjectError == "" {
 		r.InjectError = err.Error()
 	}
 	if f.Host == "ctl" {
 		r.InjectError += text(c.recordAPI(ctx, filepath.Join(dir, "api")))
 	}
-	r.HealError = text(c.act(ctx, f.Host, f.Heal))
+	r.HealError = text(c.shell(ctx, f.Host, vars+f.Heal))
 	c.signal(ctx, "CONT")
 	for range 15 {
 		if r.AfterHeal = brokenOf(c.probe(ctx)); len(r.AfterHeal) == 0 {
@@ -142,23 +154,18 @@ for b in $(ovs-vsctl list-br 2>/dev/null); do
 done
 `
 
-// act runs a fault's command on a host, with its variables. What Linux keeps of dead
-// connections goes first, so that every probe begins anew.
-func (c *cloud) act(ctx context.Context, host, script string) error {
-	vars := ""
+// context is what a fault's commands find set on a host.
+func (c *cloud) context(ctx context.Context, host string) (string, error) {
+	const dir = "mkdir -p /run/keep\nKEEP=/run/keep\n"
 	if host != "ctl" {
 		v, err := c.vars(ctx, host)
-		if err != nil {
-			return err
-		}
-		vars = v
-	} else {
-		vars = "API=" + strings.TrimSuffix(endpoint, "/") + "\n"
-		for name, g := range c.Groups {
-			vars += "GROUP_" + name + "=" + g.id() + "\n"
-		}
+		return dir + v, err
 	}
-	return c.shell(ctx, host, "KEEP=$(mkdir -p /run/keep && echo /run/keep)\n"+vars+script)
+	vars := dir + "API=" + strings.TrimSuffix(endpoint, "/") + "\n"
+	for name, g := range c.Groups {
+		vars += "GROUP_" + name + "=" + g.id() + "\n"
+	}
+	return vars, nil
 }
 
 // signal stops or continues Neutron's agents on all hosts.

@@ -79,7 +79,7 @@ func (p probe) String() string {
 	return p.From + "-" + p.To + "-" + p.Kind
 }
 
-// broken is a probe that did not say what it should.
+// outcome is what a probe said.
 type outcome struct {
 	probe
 

@@ -16,13 +16,13 @@ var hosts = []string{"c1", "c2", "n1"}
 // record writes every host's raw state, the API's answers and the variables of the
 // faults' commands below dir.
 func (c *cloud) record(ctx context.Context, dir string) error {
-	if err := c.recordHosts(ctx, dir); err != nil {
+	if err := c.recordHosts(ctx, dir, hosts); err != nil {
 		return err
 	}
 	return c.recordAPI(ctx, filepath.Join(dir, "api"))
 }
 
-func (c *cloud) recordHosts(ctx context.Context, dir string) error {
+func (c *cloud) recordHosts(ctx context.Context, dir string, hosts []string) error {
 	script, err := filepath.Abs(filepath.Join(c.here, "real", "record.sh"))
 	if err != nil {
 		return err
