@@ -121,7 +121,7 @@ func (g *program) run(table, name string, v *view) verdict {
 	if base == nil {
 		return verdict{kind: accept}
 	}
-	c := course{v: *v, base: base, stack: []frame{{c: base}}, budget: &budget{rules: 1 << 20, splits: 16}}
+	c := course{v: *v, base: base, stack: []frame{{c: base}}, budget: &budget{rules: 1 << 18, splits: 16}}
 	out := c.run()
 	*v = c.v
 	return out

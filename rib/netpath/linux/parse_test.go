@@ -231,3 +231,22 @@ func BenchmarkParse(b *testing.B) {
 		compile(f)
 	}
 }
+
+// TestHostileChains follows chains of which each jumps twice to the next one.
+func TestHostileChains(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("*filter\n:FORWARD ACCEPT [0:0]\n")
+	for i := range 50 {
+		fmt.Fprintf(&text, ":c%d - [0:0]\n", i)
+	}
+	text.WriteString("-A FORWARD -j c0\n")
+	for i := range 49 {
+		fmt.Fprintf(&text, "-A c%d -j c%d\n-A c%d -m u32 --u32 x -j c%d\n", i, i+1, i, i+1)
+	}
+	_, s := one(text.String()+"COMMIT\n", "")
+	p := tcp("10.0.0.9", "10.0.1.9", 80)
+	p.Dst = packet.MAC{2, 0, 0, 0, 0, 1}
+	if o := s.Receive(p, "a", Context{}); len(o.Unknown) == 0 || len(o.Out) > 0 {
+		t.Errorf("%+v", o)
+	}
+}
