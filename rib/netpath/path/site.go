@@ -101,7 +101,7 @@ func (s *site) peer(d *device) *device {
 	}
 	for i := range s.facts.Namespaces {
 		n := &s.facts.Namespaces[i]
-		if d.link.PeerSpace != 0 && n.ID != d.link.PeerSpace || d.link.PeerSpace == 0 && n != d.space {
+		if n.ID != d.link.PeerSpace { // 0: on another host
 			continue
 		}
 		for j := range n.Links {
