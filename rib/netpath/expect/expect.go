@@ -41,7 +41,7 @@ func Differences(c *intent.Cloud, hosts map[string]*facts.Host, host string) []t
 
 // checks of one host, each of which lists what it finds.
 var checks = []func(*view) []trace.Finding{
-	(*view).bridges, (*view).tunnels, (*view).underlay, (*view).plugs, (*view).routers, (*view).floats, (*view).central, (*view).services, (*view).leftovers,
+	(*view).bridges, (*view).routedTables, (*view).flowGuard, (*view).filterGuard, (*view).tunnels, (*view).underlay, (*view).plugs, (*view).routers, (*view).floats, (*view).central, (*view).services, (*view).leftovers,
 }
 
 // Host lists what is wrong on a host, in a stable order: nothing if the host is not known.

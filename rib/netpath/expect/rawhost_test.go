@@ -80,6 +80,9 @@ func rawHost(t testing.TB, dir, name string) *facts.Host {
 		}
 		h.Processes = append(h.Processes, p)
 	}
+	if len(h.Processes) == 0 {
+		h.Missing = append(h.Missing, facts.Missing{What: facts.Programs, Why: "not recorded"})
+	}
 	return h
 }
 

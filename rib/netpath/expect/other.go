@@ -1,3 +1,0 @@
-package expect
-
-func (v *view) firewallWants() []want { return nil }
