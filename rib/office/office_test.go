@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,12 @@ func hold(t *testing.T, n rib.Node) (stop func()) {
 			<-t.Context().Done()
 		}
 		return note{Text: host + ": " + in.Text}, nil
+	})
+	n.Peers.HandleFunc("POST /tests/dies", func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -112,6 +119,13 @@ func TestATalk(t *testing.T) {
 		got, err := talk.Say(t.Context(), note{Text: step.say})
 		if got.Text != step.want || (err != nil) != (step.want == "") || err != nil && !fault.Is(err, step.kind) {
 			t.Errorf("%.20q is answered by %.20q, %v", step.say, got.Text, err)
+		}
+	}
+	dying := office.NewTalk[note, note](c, "/tests/dies") // as a core that is killed when it is asked
+	defer dying.Close()
+	for range 2 {
+		if _, err := dying.Say(t.Context(), note{Text: "hello"}); !fault.Is(err, fault.KindUnavailable) && !fault.Is(err, fault.KindTimeout) {
+			t.Errorf("a holder that dies is told as %v", err)
 		}
 	}
 	var both sync.WaitGroup // in turns

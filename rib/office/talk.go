@@ -168,9 +168,13 @@ func (t *Talk[In, Out]) begin(ctx context.Context, again bool) error {
 	if err != nil {
 		return err
 	}
-	life, end := context.WithCancel(context.WithoutCancel(ctx)) // it outlives what is said first
-	stop := context.AfterFunc(ctx, end)
 	body, up := io.Pipe()
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives what is said first
+	end := func() {
+		cancel()
+		_ = up.CloseWithError(context.Canceled) // net/http waits for what it reads, also when the other side is gone
+	}
+	stop := context.AfterFunc(ctx, end)
 	q, err := http.NewRequestWithContext(life, http.MethodPost, "https://"+s.Address+t.path, body)
 	if err != nil {
 		end()
@@ -187,7 +191,6 @@ func (t *Talk[In, Out]) begin(ctx context.Context, again bool) error {
 	}
 	t.end = func() {
 		end()
-		_ = up.CloseWithError(context.Canceled)
 		_ = r.Body.Close()
 	}
 	t.up, t.down = up, bufio.NewReader(r.Body)
