@@ -4,13 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-<<<<<<< rib/office/office_test.go
-	"net"
 	"net/http"
-	"net/http/httptest"
-=======
-	"net/http"
->>>>>>> /tmp/ship.new
 	"strings"
 	"sync"
 	"testing"
@@ -100,40 +94,6 @@ func TestTheHolderIsFoundAndAnswers(t *testing.T) {
 	if _, err := office.Do[note](t.Context(), c, "/tests/echo", note{}); !fault.Is(err, fault.KindInvalid) || fault.Of(err).Remedy == "" {
 		t.Errorf("a refusal arrived as %v", err)
 	}
-}
-
-// A holder that takes a request and never answers, as one does whose network is cut, keeps
-// nobody from trying again.
-func TestATalkWithNobody(t *testing.T) {
-	core := ribtest.Core(t, "core1")
-	defer hold(t, core)()
-	mute := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-mute }))
-	defer s.Close()
-	defer close(mute)
-	peer := &http.Client{Transport: &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, s.Listener.Addr().String())
-	}}}
-	c := &office.Client{Plane: core.Plane, Peer: func(string) *http.Client { return peer }, Office: "tests", Within: 300 * time.Millisecond}
-	talk := office.NewTalk[note, note](c, "/tests/talk")
-	said := make(chan error, 20)
-	go func() { // ends with the last word, or is found to hang
-		for range cap(said) {
-			_, err := talk.Say(t.Context(), note{Text: "hello"})
-			said <- err
-		}
-	}()
-	for range cap(said) {
-		select {
-		case err := <-said:
-			if err == nil || strings.Contains(err.Error(), "said before") {
-				t.Fatalf("nobody said: %v", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("it hangs")
-		}
-	}
-	talk.Close()
 }
 
 // A talk goes on after what was refused, and begins anew after what ended it.

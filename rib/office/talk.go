@@ -168,21 +168,11 @@ func (t *Talk[In, Out]) begin(ctx context.Context, again bool) error {
 	if err != nil {
 		return err
 	}
-<<<<<<< rib/office/talk.go
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives what is said first
-	body, up := io.Pipe()
-	// A request ends when its context does and the reading of its body: the latter waits
-	// for what is said, if the holder does not answer at all.
-	end := func() {
-		cancel()
-		_ = up.CloseWithError(context.Canceled)
-=======
 	body, up := io.Pipe()
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives what is said first
 	end := func() {
 		cancel()
 		_ = up.CloseWithError(context.Canceled) // net/http waits for what it reads, also when the other side is gone
->>>>>>> /tmp/ship.new
 	}
 	stop := context.AfterFunc(ctx, end)
 	q, err := http.NewRequestWithContext(life, http.MethodPost, "https://"+s.Address+t.path, body)
