@@ -195,9 +195,9 @@ func (v *view) rebuild(b *facts.Bridge) string {
 	}
 	var s strings.Builder
 	switch {
-	case b == v.tun:
+	case v.tun != nil && b.Name == v.tun.Name: // b is of a copy
 		v.rebuildTunnel(&s, add)
-	case b == v.br:
+	case v.br != nil && b.Name == v.br.Name:
 		add(&s, 0, "priority=65535,dl_vlan=4095", "drop")
 		add(&s, 0, "priority=0", "resubmit(,60)")
 		v.rebuildPhysical(&s, add)

@@ -17,7 +17,7 @@ import (
 func emitted(t *testing.T) map[string]string {
 	t.Helper()
 	// ids stand in ID fields, in the fields of wants, in assignments, and as first arguments
-	pattern := regexp.MustCompile(`(?:\bID:|\bid:|\bwrong:|\bid,? ?(?:params\["has"\])? ?:?=|f\.ID(?:, f\.Repair)? =|lostRule\(|wrongRule\(|hybridLost\(p,|v\.lost\([a-z.]+,|\bnamed\(|\bv\.service\() ?"([a-z]+(?:-[a-z]+)+)"`)
+	pattern := regexp.MustCompile(`(?:\bID:|\bid:|\bwrong:|\bid,? ?(?:params\["has"\])? ?:?=|f\.ID(?:, f\.(?:Repair|Fix))? =|id(?:, params\["has"\])? =|\bsay\(|lostRule\(|wrongRule\(|hybridLost\(p,|v\.lost\([a-z.]+,|\bnamed\(|\bv\.service\() ?"([a-z]+(?:-[a-z]+)+)"`)
 	out := map[string]string{}
 	for _, dir := range []string{"../expect", "../cause"} {
 		files, err := filepath.Glob(dir + "/*.go")
