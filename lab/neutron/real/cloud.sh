@@ -3,6 +3,7 @@
 #   cloud.sh up      controller ctl, compute hosts c1 (openvswitch firewall) and c2
 #                    (iptables_hybrid), network node n1, all of Neutron's agents
 #   cloud.sh down    end it all and remove it
+#   cloud.sh all DIR up, make the topology, record it and every fault below DIR, down
 #   cloud.sh agents HOST   restart the Neutron agents of a host
 #   cloud.sh on HOST COMMAND...   run something inside a host
 # Everything stands below $LAB (/var/tmp/kaname-lab); hosts are network namespaces nt-*.
@@ -106,10 +107,22 @@ up() {
 	lap agents
 }
 
+all() {
+	local to=$1
+	(cd "$HERE/../../.." && go build -o "$LAB/real" ./lab/neutron/real) || return 1
+	up || return 1
+	real() { "$LAB/real" -lab "$LAB" -here "$HERE/.." "$@"; }
+	real topo && real record "$to/healthy" && real faults "$to/faults"
+	local rc=$?
+	down
+	return $rc
+}
+
 case ${1:-} in
+all) mkdir -p "$LAB" "$2" && all "$(cd "$2" && pwd)" ;;
 up) up ;;
 down) down ;;
 agents) restart "$2" ;;
 on) shift && on "$@" ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 2 ;;
+*) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 2 ;;
 esac

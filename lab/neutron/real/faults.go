@@ -62,10 +62,18 @@ func (c *cloud) faults(ctx context.Context, dir string, ids []string) error {
 	if err := yaml.UnmarshalWithOptions(b, &cat, yaml.Strict()); err != nil {
 		return fmt.Errorf("faults.yaml: %w", err)
 	}
+	// Neutron's agents stand still all the time, for they would mend some faults in the
+	// middle of things; stopped and continued again and again they lose their messages.
+	c.signal(ctx, "STOP")
+	defer c.signal(context.WithoutCancel(ctx), "CONT")
 	var bad []error
 	for _, f := range cat.Faults {
 		if len(ids) > 0 && !slices.Contains(ids, f.ID) || ctx.Err() != nil {
 			continue
+		}
+		if f.Agents == "run" {
+			c.signal(ctx, "CONT")
+			pause(ctx, time.Minute)
 		}
 		r := c.round(ctx, filepath.Join(dir, f.ID), f)
 		switch {
@@ -89,8 +97,7 @@ func or(names []string) string {
 	return strings.Join(names, " ")
 }
 
-// round injects, probes, records and heals one fault. Neutron's agents stand still
-// meanwhile, for some would mend it in the middle.
+// round injects, probes, records and heals one fault.
 func (c *cloud) round(ctx context.Context, dir string, f fault) result {
 	start := time.Now()
 	r := result{ID: f.ID, Said: map[string]string{}}
@@ -99,9 +106,6 @@ func (c *cloud) round(ctx context.Context, dir string, f fault) result {
 			return err.Error()
 		}
 		return ""
-	}
-	if f.Agents != "run" {
-		c.signal(ctx, "STOP")
 	}
 	vars, err := c.context(ctx, f.Host)
 	if err == nil {
@@ -125,8 +129,7 @@ func (c *cloud) round(ctx context.Context, dir string, f fault) result {
 		r.InjectError += text(c.recordAPI(ctx, filepath.Join(dir, "api")))
 	}
 	r.HealError = text(c.shell(ctx, f.Host, vars+f.Heal))
-	c.signal(ctx, "CONT")
-	for range 15 {
+	for range 8 {
 		if r.AfterHeal = brokenOf(c.probe(ctx)); len(r.AfterHeal) == 0 {
 			break
 		}

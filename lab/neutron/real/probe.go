@@ -190,7 +190,7 @@ func (c *cloud) settle(ctx context.Context, limit time.Duration) error {
 		printProbes(results)
 		select {
 		case <-ctx.Done():
-		case <-time.After(2 * time.Second):
+		case <-time.After(15 * time.Second): // probing costs the agents what they need themselves
 		}
 	}
 }
