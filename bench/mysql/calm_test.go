@@ -46,7 +46,7 @@ var disturbances = []disturbance{
 	{"a replica restarts", func(b *bed, p *labmysql.Server) {
 		r := b.other(p)
 		r.Shutdown()
-		r.Start(b.t)
+		b.back(r) // its agent may be quicker than we
 	}},
 	{"a replica is killed", func(b *bed, p *labmysql.Server) {
 		r := b.other(p)
