@@ -313,7 +313,7 @@ func lagging() scenario {
 // returning is a primary that hangs, and goes on as soon as its replacement begins.
 func returning() scenario {
 	return scenario{
-		name: "the old primary returns in the middle",
+		name: "the old primary returns in the middle", may: true,
 		fault: func(b *bed, p *labmysql.Server) time.Time {
 			told := b.told()
 			p.Stop()
