@@ -15,10 +15,12 @@ var words = []string{"password", "passwd", "passphrase", "secret", "token", "psk
 
 // Secret reports whether the value of that name is one to hide.
 func Secret(name string) bool {
-	name = strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(name))
-	if name == "pass" || name == "pwd" {
+	name = strings.TrimRight(strings.ToLower(name), "-_. ")
+	switch last := name[strings.LastIndexAny(name, "-_. ")+1:]; last {
+	case "pass", "pwd":
 		return true
 	}
+	name = strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(name)
 	for _, w := range words {
 		if strings.Contains(name, w) {
 			return true
