@@ -79,7 +79,7 @@ func (c *cloud) faults(ctx context.Context, dir string, ids []string) error {
 		switch {
 		case r.InjectError != "" || r.HealError != "":
 			bad = append(bad, fmt.Errorf("%s: inject %q, heal %q", f.ID, r.InjectError, r.HealError))
-		case !slices.Equal(r.Broken, f.Broken):
+		case f.Broken != nil && !slices.Equal(r.Broken, f.Broken):
 			bad = append(bad, fmt.Errorf("%s: broke %q, the catalogue says %q", f.ID, r.Broken, f.Broken))
 		}
 		fmt.Printf("%-4s %5.1f s broken: %s; after healing: %s\n", f.ID, r.Seconds, or(r.Broken), or(r.AfterHeal))

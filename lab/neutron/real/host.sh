@@ -88,6 +88,7 @@ host() {
 		mount --bind $d/hosts /etc/hosts
 		hostname $h
 		sysctl -qw net.ipv4.ip_forward=1
+		readlink /proc/\$\$/ns/uts >$d/uts
 		echo \$\$ >$d/holder.pid
 		exec sleep infinity
 	END
@@ -121,8 +122,8 @@ down() {
 	local h hold uts p q
 	for _ in 1 2; do
 		for h in $HOSTS ctl; do
-			hold=$(cat "$LAB/$h/holder.pid" 2>/dev/null) || continue
-			uts=$(readlink "/proc/$hold/ns/uts") || continue
+			uts=$(cat "$LAB/$h/uts" 2>/dev/null) || continue
+			hold=$(cat "$LAB/$h/holder.pid")
 			for p in /proc/[0-9]*; do
 				q=${p#/proc/}
 				if [ "$q" != "$hold" ] && [ "$(readlink "$p/ns/uts" 2>/dev/null)" = "$uts" ]; then

@@ -144,7 +144,7 @@ func (c *cloud) argv(p probe) []string {
 	case "meta":
 		return []string{"curl", "-sS", "-f", "-m", "5", "http://169.254.169.254/latest/meta-data/"}
 	}
-	return []string{"timeout", "2", "bash", "-c", "read -r x </dev/tcp/" + to + "/" + p.Kind}
+	return []string{"timeout", "4", "bash", "-c", "read -r x </dev/tcp/" + to + "/" + p.Kind}
 }
 
 func machine(name string) vm {
