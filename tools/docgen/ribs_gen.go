@@ -5,6 +5,7 @@ package main
 import (
 	"kaname.dev/kaname/rib"
 	"kaname.dev/kaname/rib/mysql"
+	"kaname.dev/kaname/rib/netpath"
 	"kaname.dev/kaname/rib/release"
 	"kaname.dev/kaname/rib/zone"
 )
@@ -13,6 +14,7 @@ import (
 func ribs() []rib.Rib {
 	return []rib.Rib{
 		mysql.Rib(),
+		netpath.Rib(),
 		release.Rib(),
 		zone.Rib(),
 	}
