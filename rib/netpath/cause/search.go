@@ -70,7 +70,9 @@ func (x *explainer) failed(t *trace.Trace) {
 		return
 	}
 	// What Neutron itself refuses needs no mending of a host.
-	t.Causes = append(slices.Clone(x.plain), x.denials...)
+	if t.Causes = append(slices.Clone(x.plain), x.denials...); len(t.Causes) == 0 {
+		t.Causes = x.unproved()
+	}
 	for i := range t.Causes {
 		x.at(&t.Causes[i], &x.was)
 	}
@@ -190,6 +192,22 @@ func (x *explainer) pairs(all []*trace.Finding) []trace.Finding {
 		}
 	}
 	return nil
+}
+
+// unproved lists the findings at the very place where the packet ended for which there is no
+// repair in the model: all flows of a bridge lost, say. They are likely, not proved.
+func (x *explainer) unproved() []trace.Finding {
+	hop, _ := last(&x.was)
+	if hop == nil {
+		return nil
+	}
+	var list []trace.Finding
+	for _, f := range x.found {
+		if len(f.Repair.Hosts) == 0 && f.Repair.Admit == "" && f.Host == hop.Host && (mentions(&f, hop.Name) || mentions(&f, hop.From) || mentions(&f, hop.To)) {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // cannotTell is the honest answer where no known difference explains the end.

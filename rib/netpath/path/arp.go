@@ -3,6 +3,7 @@ package path
 import (
 	"net/netip"
 
+	"kaname.dev/kaname/rib/netpath/intent"
 	"kaname.dev/kaname/rib/netpath/linux"
 	"kaname.dev/kaname/rib/netpath/packet"
 	"kaname.dev/kaname/rib/netpath/trace"
@@ -96,8 +97,8 @@ func (r *run) query(who string, f frame, mac packet.MAC, from netip.Addr, a linu
 
 // owner is the host where an address should be answered for.
 func (r *run) owner(addr netip.Addr, asker string) string {
-	if _, port := r.w.index.holder(addr); port != nil {
-		return port.Host
+	if host := r.floatingOn(addr); host != "" {
+		return host
 	}
 	for _, p := range r.w.index.addrs[addr] {
 		if p.Host != "" {
@@ -105,6 +106,45 @@ func (r *run) owner(addr netip.Addr, asker string) string {
 		}
 	}
 	return asker
+}
+
+// floatingOn is the host that answers for a floating address: the machine's own with a
+// distributed router, else that of the router; "" if it is none.
+func (r *run) floatingOn(addr netip.Addr) string {
+	f, port := r.w.index.holder(addr)
+	if port == nil {
+		return ""
+	}
+	ro := r.w.index.routers[f.Router]
+	if ro == nil || ro.Distributed {
+		return port.Host
+	}
+	for _, leg := range r.w.index.legs[ro.ID] {
+		if leg.Owner == intent.OwnerGateway && leg.Host != "" {
+			return leg.Host
+		}
+	}
+	return port.Host
+}
+
+// shouldAnswer reports whether a namespace is where an address is answered for.
+func (r *run) shouldAnswer(host, space string, addr netip.Addr) bool {
+	if f, port := r.w.index.holder(addr); port != nil {
+		ro := r.w.index.routers[f.Router]
+		if ro != nil && !ro.Distributed {
+			return host == r.floatingOn(addr) && space == "qrouter-"+ro.ID
+		}
+		return host == r.floatingOn(addr) && space == "fip-"+f.Network
+	}
+	for _, p := range r.w.index.addrs[addr] {
+		if p.Host != "" && p.Host != host || isMachine(p.Owner) {
+			continue
+		}
+		if space == "qdhcp-"+p.Network && p.Owner == intent.OwnerDHCP || (space == "qrouter-"+p.Device || space == "snat-"+p.Device) && isRouter(p.Owner) {
+			return true
+		}
+	}
+	return false
 }
 
 // unanswered ends a packet whose next station's address nobody told: with the way of the

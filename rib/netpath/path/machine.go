@@ -42,7 +42,7 @@ func (r *run) machine(f frame, _ goal) ([]frame, []ending) {
 	if s == nil {
 		return r.unknown(f)
 	}
-	hop := trace.Hop{Place: trace.PlaceDevice, Host: f.host, Name: f.dev, Does: "pass", In: f.p, Out: f.p, Verdict: trace.Delivered}
+	hop := trace.Hop{Place: trace.PlaceDevice, Host: f.host, Name: f.dev, Does: "pass", In: f.p, Out: f.p, From: f.dev, To: f.dev, Verdict: trace.Delivered}
 	d := s.link("", f.dev)
 	if d == nil && s.facts.Lacks(facts.Links, "", "") == "" {
 		hop.Facts = map[string]string{"device": f.dev, "namespace": ""}
@@ -184,6 +184,25 @@ func (r *run) holds(port *intent.Port, addr netip.Addr) (packet.MAC, bool) {
 		}
 	}
 	return packet.MAC{}, false
+}
+
+// forwards reports whether a machine is the one by which a router's extra route leads to an
+// address.
+func (r *run) forwards(port *intent.Port, addr netip.Addr) bool {
+	for _, leg := range r.w.index.taps[port.Network] {
+		ro := r.w.index.routers[leg.Device]
+		if ro == nil {
+			continue
+		}
+		for _, route := range ro.Routes {
+			for _, ip := range port.IPs {
+				if route.Via == ip.Addr && route.Dst.Contains(addr) && route.Dst.Bits() > 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // owned reports whether a machine has an address for its own. Ports that only reserve one,

@@ -151,6 +151,7 @@ type place struct {
 type ending struct {
 	verdict trace.Verdict
 	idle    bool // of a copy that came to somebody for whom it is not: it counts only where nothing else does
+	weight  int  // how much it says about the packet; see weigh
 	host    string
 	at      place
 	p       packet.Packet
@@ -179,7 +180,9 @@ func (r *run) fly(start []frame, g goal) ending {
 		queue = queue[1:]
 		m := mark{f.spot, f.host, f.space, f.dev, f.port, f.p}
 		if r.left--; seen[m] || r.left < 0 {
-			keep(ending{verdict: trace.Looped, host: f.host, p: f.p, trail: f.trail, idle: f.copied})
+			e := ending{verdict: trace.Looped, host: f.host, p: f.p, trail: f.trail, idle: f.copied}
+			e.weight = weigh(&e, f.copied, g.host)
+			keep(e)
 			continue
 		}
 		seen[m] = true
@@ -188,6 +191,7 @@ func (r *run) fly(start []frame, g goal) ending {
 			if e.verdict == trace.Delivered && !e.idle {
 				return e
 			}
+			e.weight = weigh(&e, f.copied, g.host)
 			keep(e)
 		}
 		queue = append(queue, next...)
@@ -198,10 +202,31 @@ func (r *run) fly(start []frame, g goal) ending {
 	return *best
 }
 
+// Weights of endings.
+const (
+	weighIdle  = iota // at somebody who does not care
+	weighCopy         // a copy that was made for want of knowing better, lost away from the goal
+	weighDrop         // dropped on its way
+	weighOwner        // came to who ought to have answered
+)
+
+// weigh says how much an ending tells.
+func weigh(e *ending, copied bool, host string) int {
+	switch {
+	case e.weight != 0:
+		return e.weight
+	case e.idle:
+		return weighIdle
+	case copied && e.host != host:
+		return weighCopy
+	}
+	return weighDrop
+}
+
 // further reports whether a copy's end says more about the packet than another's.
 func further(a, b *ending, host string) bool {
-	if a.idle != b.idle {
-		return b.idle
+	if a.weight != b.weight {
+		return a.weight > b.weight
 	}
 	if at, bt := a.host == host && host != "", b.host == host && host != ""; at != bt {
 		return at

@@ -140,8 +140,15 @@ func (r *run) after(f frame, g goal, bridge string, hop trace.Hop, out *linux.Ou
 	if why == "" {
 		why = "not-wanted"
 	}
+	owner := f.p.Type == packet.ARP && bridge == "" && r.shouldAnswer(f.host, f.space, f.p.IPDst)
+	if owner && hop.Facts["why"] == "" {
+		why = "does-not-answer"
+	}
 	ends := stop(f, hop, trace.Dropped, why)
-	ends[0].idle = idle
+	ends[0].idle = idle && !owner
+	if owner {
+		ends[0].weight = weighOwner
+	}
 	return nil, ends
 }
 

@@ -35,7 +35,7 @@ func (r *run) through(f frame, g goal) ([]frame, []ending) {
 		n, e := r.out(f, g, s, &res, &res.Outputs[i])
 		next, ends = append(next, n...), append(ends, e...)
 	}
-	if dead := deadBranch(&res); dead != nil || len(res.Outputs) == 0 {
+	if dead := deadBranch(s, &res); dead != nil || len(res.Outputs) == 0 {
 		ends = append(ends, r.died(f, s, &res, dead)...)
 	}
 	return next, ends
@@ -132,12 +132,15 @@ func (r *run) died(f frame, s *site, res *openflow.Result, dead []int) []ending 
 	}
 	ends := stop(f, last, verdict, why)
 	ends[0].idle = false
+	if len(res.Outputs) > 0 {
+		ends[0].weight = weighCopy
+	}
 	return ends
 }
 
-// deadBranch lists the steps of the copy that went furthest without leaving, where the
-// packet was copied; nil if each copy left.
-func deadBranch(res *openflow.Result) []int {
+// deadBranch lists the steps of the last copy that did not leave, where the packet was
+// copied; nil if each copy left.
+func deadBranch(s *site, res *openflow.Result) []int {
 	used := make([]bool, len(res.Steps))
 	for i := range res.Outputs {
 		for _, k := range res.Outputs[i].Steps {
@@ -154,11 +157,19 @@ func deadBranch(res *openflow.Result) []int {
 		return nil
 	}
 	var list []int
-	for i := 0; i <= end; i++ {
-		if !used[i] || common(res, i) {
-			list = append(list, i)
+	bridge := res.Steps[end].Bridge
+	for i := end; i >= 0; i-- {
+		if used[i] && !common(res, i) {
+			continue
 		}
+		b := res.Steps[i].Bridge
+		if b != bridge && s.patch(b, bridge) == "" {
+			continue // of another copy
+		}
+		bridge = b
+		list = append(list, i)
 	}
+	slices.Reverse(list)
 	return list
 }
 

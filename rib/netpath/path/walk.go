@@ -166,7 +166,7 @@ func (r *run) reached(dst side, at place, got, sent packet.Packet) bool {
 	case dst.Kind == kindMetadata:
 		return at.kind == "space" && (strings.HasPrefix(at.space, "qrouter-") || strings.HasPrefix(at.space, "qdhcp-"))
 	case dst.Kind == kindOutside:
-		return at.kind == "outside" && got.IPDst == dst.target
+		return got.IPDst == dst.target && (at.kind == "outside" || at.kind == "machine" && r.forwards(at.port, got.IPDst))
 	case dst.Kind == kindVM:
 		return at.kind == "machine" && at.port == dst.port && (got.IPDst == dst.Addr || r.answersFor(dst, got.IPDst))
 	case dst.Kind == kindAddress: // an address that machines share

@@ -61,6 +61,7 @@ var healthy = []struct {
 	{"a1 dhcp", trace.Delivered}, {"a2 dhcp", trace.Delivered}, {"b2 dhcp", trace.Delivered}, {"v1 dhcp", trace.Delivered},
 	{"a1 metadata", trace.Delivered}, {"a2 metadata", trace.Delivered}, {"w1 metadata", trace.Delivered},
 	{"a1 gateway", trace.Delivered}, {"a2 gateway", trace.Delivered}, {"w1 gateway", trace.Delivered}, {"a1 10.10.1.99", trace.Dropped},
+	{"a1 10.99.0.1", trace.Delivered}, {"a2 10.99.0.1", trace.Delivered},
 	{"a1 dns", trace.Delivered}, {"a2 dns", trace.Delivered},
 }
 
@@ -98,4 +99,18 @@ func show(tr *trace.Trace) string {
 	}
 	b.WriteString("  missing: " + strings.Join(tr.Missing, "; ") + "\n")
 	return b.String()
+}
+
+// BenchmarkWalk walks one question over compiled hosts.
+func BenchmarkWalk(b *testing.B) {
+	w := world(b)
+	for _, q := range []string{"a1 b2 tcp 443", "internet a1"} {
+		b.Run(q, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := w.Walk(ask(q)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

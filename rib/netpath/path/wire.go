@@ -38,7 +38,7 @@ func (r *run) physical(host string, s *site, bridge *facts.Bridge) string {
 
 // wire carries a frame to whoever stands on a physical network: the hosts that have what it
 // is for, and what is beyond the cloud.
-func (r *run) wire(f frame, _ goal) ([]frame, []ending) {
+func (r *run) wire(f frame, g goal) ([]frame, []ending) {
 	hop := trace.Hop{Place: trace.PlaceWire, Name: f.space, Does: "pass", In: f.p, Out: f.p, From: f.dev, Verdict: trace.Delivered, Facts: map[string]string{"host": f.host}}
 	if f.host == "" {
 		hop.Facts["host"] = "outside"
@@ -55,7 +55,7 @@ func (r *run) wire(f frame, _ goal) ([]frame, []ending) {
 	}
 	hosts := r.standing(f)
 	for _, host := range hosts {
-		n, e := r.offWire(f, host, hop, f.copied || len(hosts) > 1 || f.p.Dst.Group())
+		n, e := r.offWire(f, host, g.host, hop, f.copied || len(hosts) > 1 || f.p.Dst.Group())
 		next, ends = append(next, n...), append(ends, e...)
 	}
 	if len(next) == 0 && len(ends) == 0 {
@@ -95,12 +95,11 @@ func (r *run) concerned(p packet.Packet, host string) bool {
 	if r.concerns(p, host) {
 		return true
 	}
-	_, port := r.w.index.holder(p.IPDst)
-	return port != nil && port.Host == host
+	return r.floatingOn(p.IPDst) == host
 }
 
 // offWire lets a frame come into a host from a physical network.
-func (r *run) offWire(f frame, host string, hop trace.Hop, copied bool) ([]frame, []ending) {
+func (r *run) offWire(f frame, host, goal string, hop trace.Hop, copied bool) ([]frame, []ending) {
 	s := r.site(host)
 	if s == nil {
 		r.lacks("host " + host)
@@ -128,7 +127,10 @@ func (r *run) offWire(f frame, host string, hop trace.Hop, copied bool) ([]frame
 	hop.Host = host
 	hop.Facts = map[string]string{"bridge": start, "host": f.host}
 	ends := stop(f, hop, trace.Dropped, "no-wire")
-	ends[0].idle = copied
+	ends[0].idle = copied && host != goal
+	if host == goal {
+		ends[0].weight = weighDrop
+	}
 	return nil, ends
 }
 
