@@ -57,14 +57,25 @@ func connect(ctx context.Context, o Options) (*client, error) {
 		return nil, explain(ctx, err, "log in at Keystone", o.Credentials.AuthURL)
 	}
 	place := gophercloud.EndpointOpts{Region: o.Credentials.Region, Availability: availability(o.Credentials.Interface)}
-	if o.Endpoint != "" {
-		c.neutron = service(p, o.Endpoint)
-	} else if c.neutron, err = openstack.NewNetworkV2(p, place); err != nil {
-		return nil, fault.NotFound("Keystone's catalogue has no network service for this region and interface").At(o.Credentials.AuthURL).Because(err).
-			Try("check OS_REGION_NAME and OS_INTERFACE")
+	// The catalogue alone says where services are. Without a version nobody is asked which
+	// ones there are: proxies often answer that with addresses that cannot be reached.
+	find := func(kind string) (string, error) {
+		eo := place
+		eo.ApplyDefaults(kind)
+		return p.EndpointLocator(eo)
 	}
+	endpoint := o.Endpoint
+	if endpoint == "" {
+		if endpoint, err = find("network"); err != nil {
+			return nil, fault.NotFound("Keystone's catalogue has no network service for this region and interface").At(o.Credentials.AuthURL).Because(err).
+				Try("check OS_REGION_NAME and OS_INTERFACE")
+		}
+	}
+	c.neutron = service(p, endpoint)
 	if o.Servers {
-		c.nova, _ = openstack.NewComputeV2(p, place) // without one there are no names
+		if at, err := find("compute"); err == nil { // without one there are no names
+			c.nova = &gophercloud.ServiceClient{ProviderClient: p, Endpoint: at, ResourceBase: strings.TrimRight(at, "/") + "/", Type: "compute"}
+		}
 	}
 	return c, nil
 }
