@@ -39,6 +39,14 @@ needs=(
 	mariadb-binlog:mariadb-client
 	mariabackup:mariadb-backup
 	haproxy:haproxy
+	ovs-vswitchd:openvswitch-switch # the netpath rib rebuilds hosts with a real switch
+	iptables-restore:iptables
+	ipset:ipset
+	ethtool:ethtool
+	dnsmasq:dnsmasq-base
+	socat:socat
+	ping:iputils-ping
+	conntrack:conntrack
 )
 
 # Debian has MySQL in no stable suite; this fetches it once, privately.
