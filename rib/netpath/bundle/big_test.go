@@ -56,7 +56,7 @@ func TestBig(t *testing.T) {
 	}
 	wrote := time.Since(start)
 	info, _ := os.Stat(path)
-	c = nil
+	c = nil //nolint:wastedassign // lets it go
 
 	start = time.Now()
 	b, err := Open(path, Limits{})

@@ -43,13 +43,13 @@ func scrub(v reflect.Value) {
 			scrub(v.Index(i))
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				scrub(v.Field(i))
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				scrub(field)
 			}
 		}
 	case reflect.Map:
-		if m, ok := v.Interface().(map[string]string); ok {
+		if m, ok := reflect.TypeAssert[map[string]string](v); ok {
 			v.Set(reflect.ValueOf(mask.Map(m)))
 		}
 	}

@@ -72,6 +72,7 @@ type intake struct {
 	intent   []byte
 	manifest []byte
 	zip      *zstd.Encoder
+	room     []byte // in which hosts are compressed
 }
 
 func newIntake(l Limits) (*intake, error) {
@@ -122,7 +123,8 @@ func (in *intake) entry(h *tar.Header, r io.Reader) error {
 	in.sums[h.Name] = hex.EncodeToString(sum.Sum(nil))
 	switch {
 	case isHost:
-		in.hosts[host] = in.zip.EncodeAll(plain.Bytes(), nil)
+		in.room = in.zip.EncodeAll(plain.Bytes(), in.room[:0])
+		in.hosts[host] = bytes.Clone(in.room) // without the room that compressing takes
 	case h.Name == intentName:
 		in.intent = plain.Bytes()
 	default:

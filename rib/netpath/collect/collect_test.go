@@ -149,7 +149,7 @@ func TestNothingIsOtherThanBefore(t *testing.T) {
 			continue
 		}
 		had := strings.Split(was, "\n")
-		for _, line := range strings.Split(now, "\n") {
+		for line := range strings.SplitSeq(now, "\n") {
 			if !slices.Contains(had, line) {
 				t.Errorf("%s has new: %s", n, line)
 			}
@@ -192,7 +192,7 @@ func TestHelperUnprivileged(t *testing.T) {
 
 func TestUnprivileged(t *testing.T) {
 	busy, _ := room(t)
-	dir, err := os.MkdirTemp("", "kc")
+	dir, err := os.MkdirTemp("", "kc") //nolint:usetesting // short, and for another user
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,10 @@ var listings = []struct {
 	proto       uint8
 	ordered     bool // those that wait come first
 }{
-	{"tcp", "0A", packet.TCP, true}, {"tcp6", "0A", packet.TCP, true},
-	{"udp", "07", packet.UDP, false}, {"udp6", "07", packet.UDP, false},
+	{"tcp", "0A", packet.TCP, true},
+	{"tcp6", "0A", packet.TCP, true},
+	{"udp", "07", packet.UDP, false},
+	{"udp6", "07", packet.UDP, false},
 }
 
 // maxSockets bounds the sockets kept of one listing.

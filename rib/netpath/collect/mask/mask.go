@@ -3,6 +3,7 @@
 package mask
 
 import (
+	"maps"
 	"regexp"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 const Hidden = "***"
 
 // words are parts of names whose values are secret, in lower case, without "-" and "_".
-var words = []string{"password", "passwd", "passphrase", "secret", "token", "psk", "privatekey", "credential", "apikey", "authkey", "accesskey", "communit"}
+var words = []string{"password", "passwd", "passphrase", "secret", "token", "psk", "privatekey", "credential", "apikey", "authkey", "accesskey", "community"}
 
 // Secret reports whether the value of that name is one to hide.
 func Secret(name string) bool {
@@ -34,7 +35,7 @@ var (
 	login = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^/\s:@"]*:)[^/\s@"]+@`)
 	// pair is name=value, name: value, "name": "value"; the value ends where it is quoted to,
 	// or at a space or comma.
-	pair = regexp.MustCompile(`([A-Za-z0-9_.-]*(?i:pass|pwd|secret|token|psk|private|credential|key|communit)[A-Za-z0-9_.-]*)(\\?["']?\s*[=:]\s*)(\\?"[^"]*"?|'[^']*'?|[^\s,"'&;)}\]]+)`)
+	pair = regexp.MustCompile(`([A-Za-z0-9_.-]*(?i:pass|pwd|secret|token|psk|private|credential|key|community)[A-Za-z0-9_.-]*)(\\?["']?\s*[=:]\s*)(\\?"[^"]*"?|'[^']*'?|[^\s,"'&;)}\]]+)`)
 )
 
 // Args returns the arguments of a process without secrets: those after an option that is
@@ -73,9 +74,7 @@ func Map(m map[string]string) map[string]string {
 		}
 		if out == nil {
 			out = make(map[string]string, len(m))
-			for k, v := range m {
-				out[k] = v
-			}
+			maps.Copy(out, m)
 		}
 		out[k] = hidden
 	}
@@ -104,7 +103,7 @@ func Text(s string) string {
 // roots are what pair and login look for, by the first letter.
 var roots = [256][]string{
 	'p': {"pass", "pwd", "psk", "private"}, 's': {"secret"}, 't': {"token"},
-	'c': {"credential", "communit"}, 'k': {"key"}, ':': {"://"},
+	'c': {"credential", "community"}, 'k': {"key"}, ':': {"://"},
 }
 
 // Suspect is quick and says yes too often: texts of megabytes without a secret must not

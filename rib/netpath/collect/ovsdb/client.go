@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"time"
 )
 
@@ -82,7 +83,7 @@ func (c *Client) Call(ctx context.Context, method string, params ...any) (json.R
 			}
 			continue
 		}
-		if string(m.ID) != fmt.Sprint(c.id) {
+		if string(m.ID) != strconv.Itoa(c.id) {
 			continue
 		}
 		if len(m.Error) > 0 && string(m.Error) != "null" {
