@@ -9,16 +9,15 @@ import (
 
 // rule is a rule of a security group.
 type rule struct {
-	ID        string   `json:"id"`
-	Direction string   `json:"direction"`
-	Family    string   `json:"ethertype"`
-	Proto     *number  `json:"protocol"`
-	Low       *int     `json:"port_range_min"`
-	High      *int     `json:"port_range_max"`
-	Prefix    *string  `json:"remote_ip_prefix"`
-	Group     *string  `json:"remote_group_id"`
-	Addresses *string  `json:"remote_address_group_id"` // Wallaby and later
-	prefixes  []string // of that group
+	ID        string  `json:"id"`
+	Direction string  `json:"direction"`
+	Family    string  `json:"ethertype"`
+	Proto     *number `json:"protocol"`
+	Low       *int    `json:"port_range_min"`
+	High      *int    `json:"port_range_max"`
+	Prefix    *string `json:"remote_ip_prefix"`
+	Group     *string `json:"remote_group_id"`
+	Addresses *string `json:"remote_address_group_id"` // Wallaby and later
 }
 
 // number is a protocol, by name or by number: a string, but some releases answer a number.
