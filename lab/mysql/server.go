@@ -249,7 +249,7 @@ func (s *Server) Stop() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
 	// The signal returns before the last thread stands still, which may answer one more query.
-	for deadline := time.Now().Add(10 * time.Second); !stands(s.PID()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !stands(s.PID()); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s does not stop", s.Name)
 		}

@@ -112,8 +112,14 @@ func TestATalk(t *testing.T) {
 		say, want string
 		kind      fault.Kind
 	}{
-		{"1", "db1: 1", ""}, {"2", "db1: 2", ""}, {"", "", fault.KindInvalid}, {"3", "db1: 3", ""},
-		{"leave", "", fault.KindUnavailable}, {"4", "db1: 4", ""}, {"hang", "", fault.KindUnavailable}, {"5", "db1: 5", ""},
+		{"1", "db1: 1", ""},
+		{"2", "db1: 2", ""},
+		{"", "", fault.KindInvalid},
+		{"3", "db1: 3", ""},
+		{"leave", "", fault.KindUnavailable},
+		{"4", "db1: 4", ""},
+		{"hang", "", fault.KindUnavailable},
+		{"5", "db1: 5", ""},
 		{strings.Repeat("0123456789", 50_000), "db1: " + strings.Repeat("0123456789", 50_000), ""},
 	} {
 		got, err := talk.Say(within(t, step.say == "hang"), note{Text: step.say})

@@ -50,7 +50,7 @@ func Hear[In, Out any](mux *http.ServeMux, path string, fn func(ctx context.Cont
 				return
 			}
 			line, more := answered(q.Context(), host, lines.Bytes(), fn)
-			_, err := w.Write(line)
+			_, err := w.Write(line) //nolint:gosec // JSON for a program, and said so
 			ok = err == nil && c.Flush() == nil && more
 		}
 	})
@@ -180,7 +180,7 @@ func (t *Talk[In, Out]) begin(ctx context.Context, again bool) error {
 		end()
 		return err
 	}
-	r, err := accepted(t.c.Peer(s.Host), q, "core "+s.Host, s.Address, t.path)
+	r, err := accepted(t.c.Peer(s.Host), q, "core "+s.Host, s.Address, t.path) //nolint:bodyclose // closed by t.end
 	if err != nil {
 		end()
 		return err

@@ -137,7 +137,7 @@ func (c *cloud) round(ctx context.Context, dir string, f fault) result {
 	}
 	r.Seconds = time.Since(start).Seconds()
 	if b, err := json.MarshalIndent(r, "", " "); err == nil {
-		os.WriteFile(filepath.Join(dir, "result.json"), b, 0o600)
+		_ = os.WriteFile(filepath.Join(dir, "result.json"), b, 0o600) // it is printed as well
 	}
 	return r
 }
@@ -165,9 +165,11 @@ func (c *cloud) context(ctx context.Context, host string) (string, error) {
 		return dir + v, err
 	}
 	vars := dir + "API=" + strings.TrimSuffix(endpoint, "/") + "\n"
+	var groups strings.Builder
 	for name, g := range c.Groups {
-		vars += "GROUP_" + name + "=" + g.id() + "\n"
+		groups.WriteString("GROUP_" + name + "=" + g.id() + "\n")
 	}
+	vars += groups.String()
 	return vars, nil
 }
 
@@ -177,7 +179,7 @@ func (c *cloud) signal(ctx context.Context, name string) {
 		for _, a := range []string{"ovsagent", "l3agent", "metadata", "dhcp"} {
 			pid, err := os.ReadFile(filepath.Join(c.dir, h, a+".pid"))
 			if err == nil && a != "metadata" {
-				c.on(ctx, h, "kill", "-"+name, strings.TrimSpace(string(pid))).Run()
+				_ = c.on(ctx, h, "kill", "-"+name, strings.TrimSpace(string(pid))).Run() // it may be gone
 			}
 		}
 	}

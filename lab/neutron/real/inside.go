@@ -25,8 +25,8 @@ func answer(ctx context.Context, port int) error {
 			if err != nil {
 				return
 			}
-			conn.Write([]byte("hi\n"))
-			conn.Close()
+			_, _ = conn.Write([]byte("hi\n")) // who asked may have gone
+			_ = conn.Close()
 		}
 	}()
 	return nil
@@ -48,7 +48,7 @@ func discover(device, mac string) error {
 	if err != nil {
 		return fmt.Errorf("raw socket: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	at := &unix.SockaddrLinklayer{Protocol: all, Ifindex: nic.Index}
 	if err := unix.Bind(fd, at); err != nil {
 		return fmt.Errorf("bind to %s: %w", device, err)

@@ -91,9 +91,9 @@ type outcome struct {
 func (c *cloud) probe(ctx context.Context) []outcome {
 	var wg sync.WaitGroup
 	for _, v := range vms {
-		wg.Go(func() { c.on(ctx, v.Host, "ip", "-n", v.Name, "neigh", "flush", "all").Run() })
+		wg.Go(func() { _ = c.on(ctx, v.Host, "ip", "-n", v.Name, "neigh", "flush", "all").Run() })
 	}
-	wg.Go(func() { exec.CommandContext(ctx, "ip", "-n", "nt-inet", "neigh", "flush", "all").Run() })
+	wg.Go(func() { _ = exec.CommandContext(ctx, "ip", "-n", "nt-inet", "neigh", "flush", "all").Run() })
 	wg.Wait()
 	results := make([]outcome, len(probes))
 	room := make(chan struct{}, 12)

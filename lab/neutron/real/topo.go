@@ -110,8 +110,13 @@ func (c *cloud) make(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"networks", c.makeNetworks}, {"routers", c.makeRouters}, {"groups", c.makeGroups},
-		{"ports", c.makePorts}, {"plug", c.plug}, {"addresses", c.makeFIPs}, {"routes", c.makeRoutes},
+		{"networks", c.makeNetworks},
+		{"routers", c.makeRouters},
+		{"groups", c.makeGroups},
+		{"ports", c.makePorts},
+		{"plug", c.plug},
+		{"addresses", c.makeFIPs},
+		{"routes", c.makeRoutes},
 	} {
 		start := time.Now()
 		if err := step.do(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -86,7 +87,7 @@ func running(p topology.Process) int {
 
 // workshop finds out where the data are and whether a copy can take their place.
 func (s *Site) workshop(ctx context.Context) (*swap, string, error) {
-	_, version, err := backupProgram(ctx)
+	version, err := backupProgram(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -135,7 +136,7 @@ func (s *Site) receive(ctx context.Context, w *swap, version string, donor topol
 	}
 	n, err := unpack(ctx, body, w.copy)
 	if err != nil {
-		return nil, fault.Unavailable("the copy of " + donor.Name + " broke off after " + fmt.Sprint(n>>20) + " MiB; the data of " + s.o.Member + " are as they were").Because(err).
+		return nil, fault.Unavailable("the copy of " + donor.Name + " broke off after " + strconv.FormatInt(n>>20, 10) + " MiB; the data of " + s.o.Member + " are as they were").Because(err).
 			Try("see the log of the agent beside " + donor.Name + ", and order it again")
 	}
 	s.o.Log.Info("a copy has arrived", "from", donor.Name, "bytes", n, "took", time.Since(start))

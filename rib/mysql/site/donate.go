@@ -38,26 +38,26 @@ func program(names ...string) (string, error) {
 	return "", fault.Unsupported(names[0] + " is not installed on this host").Try("install mariadb-backup of the server's version: apt-get install mariadb-backup")
 }
 
-// backupProgram returns the path of mariadb-backup, and the version (major.minor) of the
-// server for which it was made.
-func backupProgram(ctx context.Context) (path, version string, err error) {
-	path, err = program("mariadb-backup", "mariabackup")
+// backupProgram returns the version (major.minor) of the server for which mariadb-backup was
+// made.
+func backupProgram(ctx context.Context) (version string, err error) {
+	path, err := program("mariadb-backup", "mariabackup")
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	if _, err := program("mbstream"); err != nil {
-		return "", "", err
+		return "", err
 	}
 	r, err := host.Run(ctx, host.Command{Args: []string{path, "--no-defaults", "--version"}, Timeout: 10 * time.Second})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	for _, word := range strings.Fields(r.Output) {
+	for word := range strings.FieldsSeq(r.Output) {
 		if v := server.MajorMinor(word); v != "" && strings.Contains(word, "MariaDB") {
-			return path, v, nil
+			return v, nil
 		}
 	}
-	return "", "", fmt.Errorf("%s --version answers %q", path, r.Output)
+	return "", fmt.Errorf("%s --version answers %q", path, r.Output)
 }
 
 // Donate writes a copy of the server's data, as mariadb-backup streams it. The server goes
@@ -93,7 +93,7 @@ func (s *Site) mayDonate(ctx context.Context, i server.Instance, want Want) erro
 	if i.Flavour != gtid.MariaDB {
 		return fault.Unsupported("server " + s.o.Member + " is no MariaDB")
 	}
-	_, version, err := backupProgram(ctx)
+	version, err := backupProgram(ctx)
 	if err != nil {
 		return err
 	}
@@ -215,9 +215,9 @@ func (e *ending) Write(p []byte) (int, error) {
 // why returns the last line that tells of an error, else the last line.
 func (e *ending) why() string {
 	lines := bytes.Split(bytes.TrimSpace(e.last), []byte("\n"))
-	for i := len(lines) - 1; i >= 0; i-- {
-		if bytes.Contains(bytes.ToLower(lines[i]), []byte("error")) {
-			return string(lines[i])
+	for _, line := range slices.Backward(lines) {
+		if bytes.Contains(bytes.ToLower(line), []byte("error")) {
+			return string(line)
 		}
 	}
 	return string(lines[len(lines)-1])

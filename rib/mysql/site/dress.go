@@ -116,7 +116,7 @@ func keepOwn(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, raw, 0o600)
+	return os.WriteFile(to, raw, 0o600) //nolint:gosec // both are of the server's data, made by us
 }
 
 // wear gives all of a copy the owner of the data directory, and the modes that directories
@@ -136,19 +136,19 @@ func wear(copied, dir string) error {
 		case err != nil:
 			return err
 		case e.Type()&fs.ModeSymlink != 0:
-			return os.Lchown(path, int(who.Uid), int(who.Gid))
+			return os.Lchown(path, int(who.Uid), int(who.Gid)) //nolint:gosec // in a directory that only we write yet
 		}
 		mode := files
 		if e.IsDir() {
 			mode = dirs
 		}
-		if err := os.Chmod(path, mode); err != nil {
+		if err := os.Chmod(path, mode); err != nil { //nolint:gosec // in a directory that only we write yet
 			return err
 		}
 		if who.Uid == uint32(os.Geteuid()) && who.Gid == uint32(os.Getegid()) { //nolint:gosec // never negative on Linux
 			return nil
 		}
-		return os.Lchown(path, int(who.Uid), int(who.Gid))
+		return os.Lchown(path, int(who.Uid), int(who.Gid)) //nolint:gosec // in a directory that only we write yet
 	})
 	return errors.Join(err, os.Chmod(copied, top.Mode().Perm()))
 }

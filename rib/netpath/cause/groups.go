@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"kaname.dev/kaname/rib/netpath/intent"
@@ -51,8 +52,8 @@ func (x *explainer) arriving(p packet.Packet) packet.Packet {
 	if n := len(hops); n > 0 && x.was.Forward.Verdict == trace.Delivered && hops[n-1].In.IsIP() {
 		return hops[n-1].In
 	}
-	for i := len(hops) - 1; i >= 0; i-- {
-		if in := hops[i].In; in.IsIP() && in.Proto == p.Proto && in.IPDst == x.was.Target.Addr {
+	for _, hop := range slices.Backward(hops) {
+		if in := hop.In; in.IsIP() && in.Proto == p.Proto && in.IPDst == x.was.Target.Addr {
 			return in
 		}
 	}

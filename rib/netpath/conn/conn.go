@@ -5,6 +5,7 @@ package conn
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"kaname.dev/kaname/rib/netpath/facts"
@@ -204,8 +205,6 @@ func (t *Table) Clone() *Table {
 		return nil
 	}
 	c := &Table{real: t.real, own: make(map[key]*Entry, len(t.own)+2)}
-	for k, e := range t.own {
-		c.own[k] = e
-	}
+	maps.Copy(c.own, t.own)
 	return c
 }

@@ -143,7 +143,7 @@ func (v *view) wayOutNAT(r *intent.Router, n *facts.Namespace, gw *intent.Port, 
 	}
 	fl := v.filters(n)
 	addr := gw.IPs[0].Addr.String()
-	is := fl.find("nat", func(q *filterRule) bool {
+	is := fl.translation(func(q *filterRule) bool {
 		return q.get("-j") == "SNAT" && q.get("-o") == qg && q.get("-s") == ""
 	})
 	if is != nil && host(is.get("--to-source")) == addr {

@@ -68,9 +68,9 @@ func (r *filterRule) get(option string) string {
 	return ""
 }
 
-// find returns the first rule of a table, in any chain, for which ok says so.
-func (f filters) find(table string, ok func(*filterRule) bool) *filterRule {
-	for _, rules := range f[table] {
+// translation returns the first rule of table nat, in any chain, for which ok says so.
+func (f filters) translation(ok func(*filterRule) bool) *filterRule {
+	for _, rules := range f["nat"] {
 		for i := range rules {
 			if ok(&rules[i]) {
 				return &rules[i]
@@ -90,6 +90,14 @@ func (f filters) chainEnding(table, suffix string) string {
 		}
 	}
 	return best
+}
+
+// uncounted takes the counters from the beginning of a rule.
+func uncounted(line string) string {
+	if _, rule, is := strings.Cut(line, "] "); is && strings.HasPrefix(line, "[") {
+		return rule
+	}
+	return line
 }
 
 // insertRule puts a rule before the first one of its chain for which before says so, else
@@ -113,9 +121,7 @@ func insertRule(dump, table, rule string, before func(line string) bool) string 
 		if strings.HasPrefix(line, ":"+chain+" ") {
 			declared = true
 		}
-		if strings.HasPrefix(line, "[") {
-			_, line, _ = strings.Cut(line, "] ")
-		}
+		line = uncounted(line)
 		if strings.HasPrefix(line, "-A "+chain+" ") {
 			if before != nil && before(line) {
 				at = i

@@ -172,11 +172,10 @@ func (v *view) makePair(h *facts.Host, r *intent.Router, qrName, fipName string)
 		return
 	}
 	near, far := v.linkLocals(qr, fip, rfp, fpr)
-	put := func(n *facts.Namespace, dev string, peer uint64, index, other int, a netip.Addr, last byte) *facts.Link {
+	put := func(n *facts.Namespace, dev string, peer uint64, index, other int, a netip.Addr, last byte) {
 		n.Links = slices.DeleteFunc(n.Links, func(l facts.Link) bool { return l.Name == dev })
 		n.Links = append(n.Links, facts.Link{Name: dev, Index: index, Kind: "veth", MAC: [6]byte{2, 0, 0, 0, 0xfd, last}, MTU: 1500, Up: true, Running: true, PeerIndex: other, PeerSpace: peer, Addrs: []netip.Prefix{netip.PrefixFrom(a, 31)}})
 		addRoutes(n, dev, netip.PrefixFrom(a, 31))
-		return n.Link(dev)
 	}
 	put(qr, rfp, fip.ID, 9001, 9002, near, 1)
 	put(fip, fpr, qr.ID, 9002, 9001, far, 2)

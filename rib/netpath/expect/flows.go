@@ -139,16 +139,6 @@ func (f *flow) vlan() int {
 	return -1
 }
 
-// mac reads a field that is a hardware address; false if the flow has none, or a mask.
-func (f *flow) mac(field string) (packet.MAC, bool) {
-	s, ok := f.get(field)
-	if !ok || len(s) != 17 {
-		return packet.MAC{}, false
-	}
-	m, err := packet.ParseMAC(s)
-	return m, err == nil
-}
-
 // drops reports whether the flow lets nothing through.
 func (f *flow) drops() bool { return len(f.actions) == 1 && f.actions[0] == "drop" }
 

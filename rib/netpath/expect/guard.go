@@ -2,6 +2,7 @@ package expect
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -106,14 +107,14 @@ func (v *view) portWants(p *intent.Port) []want {
 	})
 	add(stageIn, 81, reg, "priority=80,ct_state=+trk,"+reg, "resubmit(,82)", func(f *flow) bool { s, _ := f.get("ct_state"); return s == "+trk" && f.resubmits() >= 0 })
 	add(stageAdmit, 82, reg, fmt.Sprintf("priority=50,ct_state=+est-rel+rpl,ct_zone=%d,ct_mark=0,%s", vlan, reg), send, func(f *flow) bool { return answers(f) && sends(f) })
-	return append(out, v.ruleWants(p, n, vlan)...)
+	return append(out, v.ruleWants(p, n)...)
 }
 
 func (f *flow) hasMAC(field, mac string) bool { s, ok := f.get(field); return ok && s == mac }
 
 // ruleWants lists the flows of a port's rules for IPv4; of a rule that names a group, those
 // of its members.
-func (v *view) ruleWants(p *intent.Port, n, vlan int) []want {
+func (v *view) ruleWants(p *intent.Port, n int) []want {
 	reg := fmt.Sprintf("reg5=0x%x", n)
 	var out []want
 	for _, id := range p.Groups {
@@ -297,9 +298,7 @@ func (v *view) portGuard(wants []want, whole map[string]bool, tables map[string]
 	for _, dev := range sorted(byPort) {
 		if base[dev] {
 			params := map[string]string{}
-			for k, s := range byPort[dev][0].params {
-				params[k] = s
-			}
+			maps.Copy(params, byPort[dev][0].params)
 			out = append(out, v.lost(v.br, "firewall-port-incomplete", dev, params, byPort[dev], tables))
 			continue
 		}

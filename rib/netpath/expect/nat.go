@@ -18,7 +18,7 @@ func (v *view) floatNAT(f *intent.Float, r *intent.Router, qr *facts.Namespace) 
 	params["name"] = v.in.nameOf(v.in.ports[f.Port])
 	var out []trace.Finding
 	float, fixed := f.Addr.String(), f.Fixed.String()
-	dnat := fl.find("nat", func(q *filterRule) bool {
+	dnat := fl.translation(func(q *filterRule) bool {
 		return host(q.get("-d")) == float && q.get("-j") == "DNAT"
 	})
 	rfp, _ := pair(r.ID)
@@ -30,7 +30,7 @@ func (v *view) floatNAT(f *intent.Float, r *intent.Router, qr *facts.Namespace) 
 	case host(dnat.get("--to-destination")) != fixed:
 		out = append(out, v.wrongRule("floating-dnat-wrong", qr, float, params, dnat, strings.Replace(dnat.line, dnat.get("--to-destination"), fixed, 1), f))
 	}
-	snat := fl.find("nat", func(q *filterRule) bool {
+	snat := fl.translation(func(q *filterRule) bool {
 		return host(q.get("-s")) == fixed && q.get("-j") == "SNAT"
 	})
 	switch {

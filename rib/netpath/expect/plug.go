@@ -2,6 +2,7 @@ package expect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -144,9 +145,7 @@ func (v *view) device(p *intent.Port, name string) []trace.Finding {
 	}
 	if net := v.in.networks[p.Network]; net != nil && net.MTU > 0 && l.MTU < net.MTU {
 		narrow := map[string]string{"mtu": strconv.Itoa(l.MTU), "want": strconv.Itoa(net.MTU)}
-		for k, val := range params {
-			narrow[k] = val
-		}
+		maps.Copy(narrow, params)
 		want := net.MTU
 		out = append(out, trace.Finding{
 			ID: "device-mtu", Where: name, Params: narrow, Proof: []trace.Proof{v.see(where, linkLine(l)), neutron("network %s mtu=%d", net.ID, net.MTU)},

@@ -54,8 +54,10 @@ func rawCloud(t testing.TB, dir string) *intent.Cloud {
 	c := &intent.Cloud{Version: intent.Version}
 	yes := func(v any) bool { b, _ := v.(bool); return b }
 	for _, o := range rawObjects(t, dir, "networks") {
-		n := intent.Network{ID: rawString(o["id"]), Name: rawString(o["name"]), Up: yes(o["admin_state_up"]), External: yes(o["router:external"]), MTU: rawInt(o["mtu"]),
-			Kind: rawString(o["provider:network_type"]), Physical: rawString(o["provider:physical_network"]), Segment: rawInt(o["provider:segmentation_id"])}
+		n := intent.Network{
+			ID: rawString(o["id"]), Name: rawString(o["name"]), Up: yes(o["admin_state_up"]), External: yes(o["router:external"]), MTU: rawInt(o["mtu"]),
+			Kind: rawString(o["provider:network_type"]), Physical: rawString(o["provider:physical_network"]), Segment: rawInt(o["provider:segmentation_id"]),
+		}
 		if !n.External {
 			n.DHCP = []string{"n1"}
 		}
@@ -65,8 +67,10 @@ func rawCloud(t testing.TB, dir string) *intent.Cloud {
 		c.Subnets = append(c.Subnets, intent.Subnet{ID: rawString(o["id"]), Name: rawString(o["name"]), Network: rawString(o["network_id"]), CIDR: rawPrefix(rawString(o["cidr"]), false), Gateway: rawAddr(o["gateway_ip"]), DHCP: yes(o["enable_dhcp"])})
 	}
 	for _, o := range rawObjects(t, dir, "ports") {
-		p := intent.Port{ID: rawString(o["id"]), Name: rawString(o["name"]), Network: rawString(o["network_id"]), MAC: rawMAC(rawString(o["mac_address"])), IPs: rawFixed(o["fixed_ips"]), Device: rawString(o["device_id"]),
-			Owner: rawString(o["device_owner"]), Status: rawString(o["status"]), Up: yes(o["admin_state_up"]), Secured: yes(o["port_security_enabled"]), Groups: rawList(o["security_groups"]), Host: rawString(o["binding:host_id"]), VIFType: rawString(o["binding:vif_type"])}
+		p := intent.Port{
+			ID: rawString(o["id"]), Name: rawString(o["name"]), Network: rawString(o["network_id"]), MAC: rawMAC(rawString(o["mac_address"])), IPs: rawFixed(o["fixed_ips"]), Device: rawString(o["device_id"]),
+			Owner: rawString(o["device_owner"]), Status: rawString(o["status"]), Up: yes(o["admin_state_up"]), Secured: yes(o["port_security_enabled"]), Groups: rawList(o["security_groups"]), Host: rawString(o["binding:host_id"]), VIFType: rawString(o["binding:vif_type"]),
+		}
 		if d, ok := o["binding:vif_details"].(rawObject); ok {
 			p.Hybrid = yes(d["ovs_hybrid_plug"])
 		}

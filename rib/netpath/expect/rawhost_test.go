@@ -106,8 +106,10 @@ func rawSpace(t testing.TB, at string) facts.Namespace {
 	}
 	rawJSON(t, filepath.Join(at, "addrs.json"), &links)
 	for _, l := range links {
-		f := facts.Link{Name: l.Name, Index: l.Index, Kind: l.Info.Kind, MAC: rawMAC(l.Address), MTU: l.MTU, Master: l.Master, PeerIndex: l.Peer,
-			Up: slices.Contains(l.Flags, "UP"), Running: slices.Contains(l.Flags, "LOWER_UP")}
+		f := facts.Link{
+			Name: l.Name, Index: l.Index, Kind: l.Info.Kind, MAC: rawMAC(l.Address), MTU: l.MTU, Master: l.Master, PeerIndex: l.Peer,
+			Up: slices.Contains(l.Flags, "UP"), Running: slices.Contains(l.Flags, "LOWER_UP"),
+		}
 		for _, a := range l.Addrs {
 			if ip, err := netip.ParseAddr(a.Local); err == nil {
 				f.Addrs = append(f.Addrs, netip.PrefixFrom(ip, a.Len))

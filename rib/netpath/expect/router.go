@@ -1,6 +1,7 @@
 package expect
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -149,9 +150,7 @@ func (v *view) leg(n *facts.Namespace, p *intent.Port, dev string, addrs []netip
 			continue
 		}
 		lost := map[string]string{"addr": a.String()}
-		for k, val := range params {
-			lost[k] = val
-		}
+		maps.Copy(lost, params)
 		out = append(out, trace.Finding{
 			ID: "leg-no-address", Where: dev + " " + a.Addr().String(), Params: lost, Proof: append(v.none(n.Name+" addresses", a.String(), linkLine(l)), intentPort(p)),
 			Fix: []trace.Fix{v.run("none", "%s", inside(n.Name, "ip addr add "+a.String()+" dev "+dev)), v.restart(agentL3)},
@@ -165,9 +164,7 @@ func (v *view) leg(n *facts.Namespace, p *intent.Port, dev string, addrs []netip
 	}
 	if l.MAC != p.MAC && !l.MAC.Zero() {
 		wrong := map[string]string{"has": l.MAC.String()}
-		for k, val := range params {
-			wrong[k] = val
-		}
+		maps.Copy(wrong, params)
 		out = append(out, trace.Finding{
 			ID: "leg-wrong-mac", Where: dev, Params: wrong, Proof: []trace.Proof{v.see(n.Name+" links", linkLine(l)), intentPort(p)},
 			Fix:    []trace.Fix{v.run("none", "%s", inside(n.Name, "ip link set "+dev+" address "+p.MAC.String()))},

@@ -121,7 +121,7 @@ func (v *view) metadata(r *intent.Router, n *facts.Namespace) []trace.Finding {
 		return out
 	}
 	fl := v.filters(n)
-	if fl.find("nat", func(q *filterRule) bool { return q.get("-j") == "REDIRECT" && host(q.get("-d")) == "169.254.169.254" }) == nil {
+	if fl.translation(func(q *filterRule) bool { return q.get("-j") == "REDIRECT" && host(q.get("-d")) == "169.254.169.254" }) == nil {
 		chain := cmpOr(fl.chainEnding("nat", "-PREROUTING"), "PREROUTING")
 		rule := "-A " + chain + " -d 169.254.169.254/32 -i qr-+ -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 9697"
 		out = append(out, v.lostRule("metadata-redirect-missing", n, "169.254.169.254", routerParams(r, n.Name), rule, nil, fl["nat"][chain]))

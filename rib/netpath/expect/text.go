@@ -25,9 +25,11 @@ func linkLine(l *facts.Link) string {
 		s += " master " + l.Master
 	}
 	s += " link/ether " + l.MAC.String()
+	var addrs strings.Builder
 	for _, a := range l.Addrs {
-		s += " inet " + a.String()
+		addrs.WriteString(" inet " + a.String())
 	}
+	s += addrs.String()
 	return s
 }
 

@@ -358,7 +358,7 @@ func (v *view) carriers(root *facts.Namespace, holder *facts.Link) []*facts.Link
 			}
 		}
 	}
-	for i := 0; i < len(out); i++ {
+	for i := range out {
 		if out[i].Parent != "" {
 			add(root.Link(out[i].Parent))
 		}

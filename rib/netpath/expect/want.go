@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/rib/netpath/facts"
@@ -155,7 +156,7 @@ func (v *view) lost(b *facts.Bridge, id, where string, params map[string]string,
 			proof = append(proof, v.none(fmt.Sprintf("%s table %d", b.Name, t), w.match, v.inTable(b, t)...)...)
 		}
 	}
-	params["count"], params["bridge"] = fmt.Sprint(len(list)), b.Name
+	params["count"], params["bridge"] = strconv.Itoa(len(list)), b.Name
 	return trace.Finding{
 		ID: id, Where: where, Params: params, Proof: append(proof, list[0].proof...), Fix: []trace.Fix{v.restart(agentL2)},
 		Repair: v.edit(func(h *facts.Host) {

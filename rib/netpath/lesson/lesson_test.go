@@ -41,7 +41,8 @@ func TestNamesAreTheClouds(t *testing.T) {
 		Networks: []intent.Network{{ID: "n1", Name: "front", DHCP: []string{"net1"}}, {ID: "n2", Name: "back"}},
 		Routers:  []intent.Router{{ID: "r", Name: "edge", Distributed: true, External: "x", Hosts: []string{"net1"}}},
 		Ports: []intent.Port{
-			{ID: "i1", Network: "n1", Owner: intent.OwnerDistributed, Device: "r"}, {ID: "i2", Network: "n2", Owner: intent.OwnerDistributed, Device: "r"},
+			{ID: "i1", Network: "n1", Owner: intent.OwnerDistributed, Device: "r"},
+			{ID: "i2", Network: "n2", Owner: intent.OwnerDistributed, Device: "r"},
 			vm("alone", "n3", "c9", "10.0.3.4"), vm("web-1", "n1", "c1", "10.0.1.4"), vm("web-2", "n1", "c2", "10.0.1.5"), vm("db-1", "n2", "c2", "10.0.2.4"),
 		},
 		Floating: []intent.Float{{Addr: netip.MustParseAddr("203.0.113.7"), Port: "port-web-1"}},

@@ -113,9 +113,9 @@ func (s *Space) most(tree, name, dev string) int {
 }
 
 // either reports whether a device's setting or that of all is on (IN_DEV_ORCONF).
-func (s *Space) either(tree, name, dev string) (on, known bool) {
-	a, k1 := s.sysctl(tree + "all." + name)
-	b, k2 := s.sysctl(tree + dev + "." + name)
+func (s *Space) either(name, dev string) (on, known bool) {
+	a, k1 := s.sysctl("net.ipv4.conf.all." + name)
+	b, k2 := s.sysctl("net.ipv4.conf." + dev + "." + name)
 	return a != 0 || b != 0, k1 && k2 || a != 0 || b != 0
 }
 

@@ -95,7 +95,7 @@ func (w *walk) proxies(v *view, in routed, told map[string]string) (proof []trac
 	if in.route.Dev == dev {
 		return proof, "the address is on the same segment", ""
 	}
-	on, known := w.s.either("net.ipv4.conf.", "proxy_arp", dev)
+	on, known := w.s.either("proxy_arp", dev)
 	if !known {
 		w.unknown(v, "net.ipv4.conf."+dev+".proxy_arp of "+w.s.label())
 		return nil, "", ""
@@ -115,11 +115,11 @@ func (w *walk) proxies(v *view, in routed, told map[string]string) (proof []trac
 // ignores returns why an own address is not told to somebody on a device: arp_ignore and
 // arp_filter.
 func (w *walk) ignores(dev string, asks, target netip.Addr) string {
-	switch mode := w.s.most("net.ipv4.conf.", "arp_ignore", dev); {
-	case mode == 0:
-	case mode == 8:
+	switch mode := w.s.most("net.ipv4.conf.", "arp_ignore", dev); mode {
+	case 0:
+	case 8:
 		return "arp_ignore"
-	case mode == 3:
+	case 3:
 	default: // 1: only of this device; 2: and for those of its network
 		here := false
 		if l := w.s.ns.Link(dev); l != nil {
@@ -131,7 +131,7 @@ func (w *walk) ignores(dev string, asks, target netip.Addr) string {
 			return "arp_ignore"
 		}
 	}
-	if on, _ := w.s.either("net.ipv4.conf.", "arp_filter", dev); on && asks.IsValid() && !asks.IsUnspecified() {
+	if on, _ := w.s.either("arp_filter", dev); on && asks.IsValid() && !asks.IsUnspecified() {
 		r := w.c.fib(asks.Is6()).lookup(flow{src: target, dst: asks, in: "lo"})
 		if r.fail != "" || r.route.Dev != dev {
 			return "arp_filter"

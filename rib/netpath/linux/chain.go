@@ -202,7 +202,7 @@ func (c *course) apply(r *rule) (verdict, bool) {
 			kind = drop
 		}
 	}
-	switch kind {
+	switch kind { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case accept, drop:
 		return verdict{kind: kind, rules: append(c.rules, r.Rule)}, true
 	case doubt:

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -174,7 +175,7 @@ func (w *walk) hook(name string, v *view) bool {
 // table passes the packet through one table that filters or marks.
 func (w *walk) table(g *program, table string, v *view) bool {
 	r := g.run(table, v.hook, v)
-	switch r.kind {
+	switch r.kind { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case doubt:
 		return w.doubt(v, table, r)
 	case drop:
@@ -297,7 +298,7 @@ func (w *walk) nat(g *program, v *view) bool {
 		return true
 	}
 	r := g.run("nat", v.hook, v)
-	switch r.kind {
+	switch r.kind { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case doubt:
 		return w.doubt(v, "nat", r)
 	case drop:
@@ -306,9 +307,7 @@ func (w *walk) nat(g *program, v *view) bool {
 	}
 	if v.p != before {
 		f := w.told(v, "nat", r)
-		for k, x := range translation(before, v.p, dst) {
-			f[k] = x
-		}
+		maps.Copy(f, translation(before, v.p, dst))
 		w.add(v, f["kind"], f, w.s.ruleProof("nat", r)...)
 	}
 	return true

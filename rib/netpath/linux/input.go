@@ -3,6 +3,7 @@ package linux
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"kaname.dev/kaname/rib/netpath/facts"
 	"kaname.dev/kaname/rib/netpath/packet"
@@ -82,14 +83,16 @@ func (w *walk) linkProof(l *facts.Link) []trace.Proof {
 // LinkLine writes a link as ip link does, shortened to its state and MTU.
 func LinkLine(l facts.Link) string {
 	flags := ""
+	var names strings.Builder
 	for _, f := range []struct {
 		on   bool
 		name string
 	}{{l.Up && !l.Running, "NO-CARRIER"}, {l.Promisc, "PROMISC"}, {l.Up, "UP"}, {l.Up && l.Running, "LOWER_UP"}} {
 		if f.on {
-			flags += "," + f.name
+			names.WriteString("," + f.name)
 		}
 	}
+	flags += names.String()
 	if flags != "" {
 		flags = flags[1:]
 	}
@@ -223,9 +226,9 @@ func (w *walk) validate(v *view, src, dst netip.Addr, out string, r routed) rout
 		return routed{found: found{lacks: "sysctl of " + w.s.label() + ": " + why}}
 	}
 	mode := w.s.most("net.ipv4.conf.", "rp_filter", v.in)
-	acceptLocal, _ := w.s.either("net.ipv4.conf.", "accept_local", v.in)
+	acceptLocal, _ := w.s.either("accept_local", v.in)
 	f := w.c.fib(false)
-	redirects, _ := w.s.either("net.ipv4.conf.", "send_redirects", v.in)
+	redirects, _ := w.s.either("send_redirects", v.in)
 	martian := func(reason string) routed {
 		r.why, r.told = WhyMartian, map[string]string{"addr": src.String(), "dev": v.in, "reason": reason}
 		return r

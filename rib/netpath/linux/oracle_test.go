@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -207,13 +208,13 @@ func (k *kernel) randomRouting(r *rand.Rand) {
 	k.batch(b.String())
 	for i := range 4 {
 		dev := fmt.Sprintf("e%d", i)
-		k.sysctl("net/ipv4/conf/"+dev+"/rp_filter", fmt.Sprint(r.IntN(3)))
-		k.sysctl("net/ipv4/conf/"+dev+"/forwarding", fmt.Sprint(min(r.IntN(6), 1)))
-		k.sysctl("net/ipv4/conf/"+dev+"/accept_local", fmt.Sprint(r.IntN(4)/3))
-		k.sysctl("net/ipv4/conf/"+dev+"/send_redirects", fmt.Sprint(r.IntN(2)))
+		k.sysctl("net/ipv4/conf/"+dev+"/rp_filter", strconv.Itoa(r.IntN(3)))
+		k.sysctl("net/ipv4/conf/"+dev+"/forwarding", strconv.Itoa(min(r.IntN(6), 1)))
+		k.sysctl("net/ipv4/conf/"+dev+"/accept_local", strconv.Itoa(r.IntN(4)/3))
+		k.sysctl("net/ipv4/conf/"+dev+"/send_redirects", strconv.Itoa(r.IntN(2)))
 	}
-	k.sysctl("net/ipv4/conf/all/rp_filter", fmt.Sprint(r.IntN(4)/3))
-	k.sysctl("net/ipv4/conf/all/send_redirects", fmt.Sprint(r.IntN(2)))
+	k.sysctl("net/ipv4/conf/all/rp_filter", strconv.Itoa(r.IntN(4)/3))
+	k.sysctl("net/ipv4/conf/all/send_redirects", strconv.Itoa(r.IntN(2)))
 }
 
 func randomPrefix(r *rand.Rand) string {
@@ -343,8 +344,7 @@ func answerOf(r routed, dst netip.Addr) string {
 func askKernel(s *Space, nl *netlink.Handle, dst netip.Addr, o *netlink.RouteGetOptions, incoming bool) (answer, kind string) {
 	routes, err := nl.RouteGetWithOptions(net.IP(dst.AsSlice()), o)
 	if err != nil {
-		var e unix.Errno
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[unix.Errno](err); ok {
 			return unix.ErrnoName(e), "error"
 		}
 		return err.Error(), "error"

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -196,10 +197,10 @@ func (w word) option() bool {
 func split(line string) ([]word, error) {
 	var words []word
 	for i := 0; i < len(line); {
-		switch {
-		case line[i] == ' ' || line[i] == '\t':
+		switch line[i] {
+		case ' ', '\t':
 			i++
-		case line[i] == '"':
+		case '"':
 			var b strings.Builder
 			i++
 			for i < len(line) && line[i] != '"' {
@@ -210,7 +211,7 @@ func split(line string) ([]word, error) {
 				i++
 			}
 			if i >= len(line) {
-				return words, fmt.Errorf("a quote is not closed")
+				return words, errors.New("a quote is not closed")
 			}
 			i++
 			words = append(words, word{b.String(), true})
@@ -256,7 +257,7 @@ func (r *Rule) options(words []word) error {
 		}
 	}
 	if not {
-		return fmt.Errorf("a ! stands at the end")
+		return errors.New("a ! stands at the end")
 	}
 	return nil
 }

@@ -36,7 +36,9 @@ COMMIT
 		Table: "filter", Chain: "INPUT", Packets: 7, Bytes: 99, Comment: `it's "so" -j DROP`, Target: "mine",
 		Line: `-A INPUT ! -s 10.0.0.0/8 -i qr-+ -p tcp -m tcp ! --dport 80:90 -m comment --comment "it's \"so\" -j DROP" -j mine`,
 		Matches: []Option{
-			{Name: "-s", Not: true, Args: []string{"10.0.0.0/8"}}, {Name: "-i", Args: []string{"qr-+"}}, {Name: "-p", Args: []string{"tcp"}},
+			{Name: "-s", Not: true, Args: []string{"10.0.0.0/8"}},
+			{Name: "-i", Args: []string{"qr-+"}},
+			{Name: "-p", Args: []string{"tcp"}},
 			{Module: "tcp", Name: "--dport", Not: true, Args: []string{"80:90"}},
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/rib/netpath/facts"
@@ -250,7 +251,7 @@ func tableName(n uint32) string {
 	case tableLocal:
 		return "local"
 	}
-	return fmt.Sprint(n)
+	return strconv.FormatUint(uint64(n), 10)
 }
 
 // routeLine writes a route as ip route show table all does, but for what the facts do not hold.

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -18,7 +19,6 @@ type Set struct {
 	Unknown []string // entries, or its type, that are not understood; what does not match the rest may match these
 
 	dims    []string
-	plain   map[netip.Addr]bool         // of one dimension: addresses
 	nets    map[int]map[netip.Addr]bool // and networks, by length; false: nomatch
 	lengths []int
 }
@@ -105,7 +105,7 @@ func (e *Entry) part(dimension, text string) (err error) {
 	case "iface":
 		e.Device = text
 		if strings.HasPrefix(text, "physdev:") {
-			return fmt.Errorf("physdev in sets is not understood")
+			return errors.New("physdev in sets is not understood")
 		}
 	case "set":
 		e.Member = text
@@ -245,7 +245,7 @@ func (e *Entry) has(s *Set, v *view, sides []string, depth int) (in, sure bool) 
 		if i >= len(sides) {
 			return false, false
 		}
-		ok := false
+		var ok bool
 		switch d {
 		case "ip", "net":
 			ok = nets[0].Contains(v.side(sides[i]))

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -94,7 +95,7 @@ func change(args []Option) (func(uint32) uint32, error) {
 			return func(m uint32) uint32 { return m ^ n }, nil
 		}
 	}
-	return nil, fmt.Errorf("its options are not understood")
+	return nil, errors.New("its options are not understood")
 }
 
 func markTarget(r *Rule) (target, error) {
@@ -364,7 +365,7 @@ func ttlTarget(r *Rule) (target, error) {
 			return target{do: func(v *view) kind { v.p.TTL -= min(by, v.p.TTL); return next }}, nil
 		}
 	}
-	return target{}, fmt.Errorf("its options are not understood")
+	return target{}, errors.New("its options are not understood")
 }
 
 func dscpTarget(r *Rule) (target, error) {
@@ -380,14 +381,14 @@ func dscpTarget(r *Rule) (target, error) {
 			return target{do: func(v *view) kind { v.p.TOS = v.p.TOS&^uint8(mask) ^ uint8(n); return next }}, nil
 		}
 	}
-	return target{}, fmt.Errorf("its options are not understood")
+	return target{}, errors.New("its options are not understood")
 }
 
 // netmap replaces the network part of an address.
 func netmap(r *Rule) (target, error) {
 	o := find(r.Args, "--to")
 	if o == nil || len(o.Args) != 1 {
-		return target{}, fmt.Errorf("its options are not understood")
+		return target{}, errors.New("its options are not understood")
 	}
 	to, err := prefix(o.Args[0])
 	if err != nil {

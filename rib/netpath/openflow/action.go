@@ -3,6 +3,7 @@ package openflow
 // Kind is what an action does.
 type Kind uint8
 
+// Kinds of actions.
 const (
 	ActUnknown    Kind = iota // not understood
 	ActNothing                // is for other than the packet: note, fin_timeout, sample, set_queue, meter

@@ -121,7 +121,7 @@ func (w *words) storeIP(q *packet.Packet) {
 // has reports whether the packet is one that has a field.
 func (w *words) has(n need) bool {
 	p := w.proto()
-	switch n {
+	switch n { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case needNone:
 		return true
 	case needARP:

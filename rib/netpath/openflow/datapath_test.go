@@ -1,6 +1,7 @@
 package openflow
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -29,7 +30,7 @@ func (v *vswitch) outputs(text string, q question) ([]string, error) {
 			continue
 		}
 		if len(queue) == 0 {
-			return nil, fmt.Errorf("more passes than recirculations")
+			return nil, errors.New("more passes than recirculations")
 		}
 		d.p, queue = queue[0], queue[1:]
 		d.again = nil
@@ -61,8 +62,8 @@ func (d *datapath) one(one string) error {
 		return d.output(n)
 	}
 	name, arg := one, ""
-	if i := strings.IndexByte(one, '('); i >= 0 {
-		name, arg = one[:i], strings.TrimSuffix(one[i+1:], ")")
+	if before, after, ok := strings.Cut(one, "("); ok {
+		name, arg = before, strings.TrimSuffix(after, ")")
 	}
 	switch name {
 	case "drop", "ct_clear", "hash", "meter":
@@ -84,7 +85,7 @@ func (d *datapath) one(one string) error {
 		}
 		d.out, d.again = c.out, c.again
 	case "ct":
-		for _, word := range strings.Split(arg, ",") {
+		for word := range strings.SplitSeq(arg, ",") {
 			if strings.HasPrefix(word, "nat(src=") || strings.HasPrefix(word, "nat(dst=") {
 				t, err := parseTranslation(strings.TrimSuffix(word[4:], ")"))
 				if err != nil {
@@ -96,7 +97,7 @@ func (d *datapath) one(one string) error {
 	case "set":
 		return d.set(arg)
 	default:
-		return fmt.Errorf("action is not known")
+		return errors.New("action is not known")
 	}
 	return nil
 }

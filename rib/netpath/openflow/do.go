@@ -93,7 +93,7 @@ func (a *at) one(x *Action) bool {
 // modify writes fields.
 func (a *at) modify(x *Action) {
 	w := &a.w
-	switch x.Kind {
+	switch x.Kind { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case ActSet:
 		if w.has(x.dst.f.need) {
 			w.set(x.dst.f, x.value, x.mask)
@@ -247,9 +247,9 @@ func (a *at) learn(x *Action) {
 func ordered(set []Action) []Action {
 	var list []Action
 	last := func(kinds ...Kind) bool {
-		for i := len(set) - 1; i >= 0; i-- {
-			if slices.Contains(kinds, set[i].Kind) {
-				list = append(list, set[i])
+		for _, s := range slices.Backward(set) {
+			if slices.Contains(kinds, s.Kind) {
+				list = append(list, s)
 				return true
 			}
 		}
@@ -259,7 +259,7 @@ func ordered(set []Action) []Action {
 	last(ActPushVLAN)
 	last(ActDecTTL)
 	for i := range set {
-		switch set[i].Kind {
+		switch set[i].Kind { //nolint:exhaustive // the others are dealt with below, or need nothing
 		case ActSet, ActMove, ActSetMAC, ActSetIP, ActSetTOS, ActSetTP, ActSetVLAN, ActSetPCP, ActTunnel:
 			list = append(list, set[i])
 		}

@@ -1,6 +1,7 @@
 package openflow
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -69,12 +70,11 @@ type parser struct {
 }
 
 func (p *parser) flow(line string, f *Flow) error {
-	head, tail := line, ""
-	if i := strings.Index(line, "actions="); i >= 0 && (i == 0 || line[i-1] == ' ' || line[i-1] == ',') {
-		head, tail = line[:i], line[i+len("actions="):]
-	} else {
-		return fmt.Errorf("it has no actions")
+	i := strings.Index(line, "actions=")
+	if i < 0 || i > 0 && line[i-1] != ' ' && line[i-1] != ',' {
+		return errors.New("it has no actions")
 	}
+	head, tail := line[:i], line[i+len("actions="):]
 	*f = Flow{Line: line, Priority: defaultPriority}
 	f.Match.terms = p.terms[:0]
 	for head != "" {

@@ -213,7 +213,7 @@ func format(f *field, v, mask u128) string {
 }
 
 func formatOne(f *field, v u128) string {
-	switch f.form {
+	switch f.form { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case mac:
 		return valueMAC(v.lo).String()
 	case ip4:

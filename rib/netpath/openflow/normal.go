@@ -75,10 +75,10 @@ func (a *at) normal() {
 	}
 	pcp, inner := tci&0xe000, a.w[slotVLANs]>>16&0xfff
 	if name, ok := a.b.fdb[station{dst, vlan}]; ok {
-		switch p := a.b.byName[name]; {
-		case p == nil:
+		switch p := a.b.byName[name]; p {
+		case nil:
 			a.note("NORMAL: %s was learned on %s, which is not there; the packet is dropped", dst, name)
-		case p == in:
+		case in:
 			a.note("NORMAL: %s is behind %s, by which the packet came; it is dropped", dst, name)
 		default:
 			a.note("NORMAL: to %s, where %s was learned in VLAN %d", name, dst, vlan)

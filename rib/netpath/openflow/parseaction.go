@@ -42,7 +42,7 @@ func parseActions(s string, depth int) ([]Action, error) {
 // cutAction cuts the first of a list at its comma; those in brackets and quotes are its own.
 func cutAction(s string) (first, rest string, err error) {
 	depth, quoted := 0, false
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
 		switch {
 		case quoted:

@@ -95,12 +95,11 @@ func (r *run) pass(q pass) {
 // packet returns the packet as it is now.
 func (a *at) packet() packet.Packet { return a.w.store(&a.inner) }
 
-// step notes where the packet is, and returns the step's number.
-func (a *at) step(table int, f *Flow, note string) int {
+// step notes where the packet is.
+func (a *at) step(table int, f *Flow, note string) {
 	n := len(a.r.res.Steps)
 	a.r.res.Steps = append(a.r.res.Steps, Step{Bridge: a.b.facts.Name, Table: uint8(table), Flow: f, Packet: a.packet(), Note: note})
 	a.path = append(slices.Clip(a.path), n)
-	return n
 }
 
 // note says something about the step that the packet is in.

@@ -15,8 +15,6 @@ import (
 type u128 struct{ hi, lo uint64 }
 
 func (v u128) and(o u128) u128 { return u128{v.hi & o.hi, v.lo & o.lo} }
-func (v u128) or(o u128) u128  { return u128{v.hi | o.hi, v.lo | o.lo} }
-func (v u128) not() u128       { return u128{^v.hi, ^v.lo} }
 
 // right shifts by n, 0 to 127.
 func (v u128) right(n int) u128 {
@@ -206,7 +204,7 @@ func parseHardware(s string) (uint64, error) {
 		return 0, fmt.Errorf("%q is no hardware address", s)
 	}
 	var v uint64
-	for i := 0; i < 17; i++ {
+	for i := range 17 {
 		c := s[i]
 		if i%3 == 2 {
 			if c != ':' {
@@ -270,26 +268,31 @@ var flagBits = map[form]map[string]uint64{
 	tunFlags: {"oam": 1},
 }
 
+// parseSigned reads "+new-est+trk".
+func parseSigned(f *field, s string) (v, m uint64, err error) {
+	for s != "" {
+		end := strings.IndexAny(s[1:], "+-") + 1
+		if end == 0 {
+			end = len(s)
+		}
+		bit, ok := flagBits[f.form][s[1:end]]
+		if !ok || s[0] != '+' && s[0] != '-' {
+			return 0, 0, fmt.Errorf("%s has no flag %q", f.name, s[1:end])
+		}
+		m |= bit
+		if s[0] == '+' {
+			v |= bit
+		}
+		s = s[end:]
+	}
+	return v, m, nil
+}
+
 // parseFlags reads "+new-est+trk", "new|trk" or a number with an optional mask.
 func parseFlags(f *field, s string) (v, m uint64, err error) {
 	names := flagBits[f.form]
 	if s != "" && (s[0] == '+' || s[0] == '-') {
-		for s != "" {
-			end := strings.IndexAny(s[1:], "+-") + 1
-			if end == 0 {
-				end = len(s)
-			}
-			bit, ok := names[s[1:end]]
-			if !ok || s[0] != '+' && s[0] != '-' {
-				return 0, 0, fmt.Errorf("%s has no flag %q", f.name, s[1:end])
-			}
-			m |= bit
-			if s[0] == '+' {
-				v |= bit
-			}
-			s = s[end:]
-		}
-		return v, m, nil
+		return parseSigned(f, s)
 	}
 	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
 		for name := range strings.SplitSeq(s, "|") {
@@ -343,7 +346,7 @@ func parseFragment(s string) (v, m uint64, err error) {
 func parseValue(f *field, s string) (v, m u128, err error) {
 	m = ones128(int(f.bits))
 	m.lo &^= f.not
-	switch f.form {
+	switch f.form { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case ctState, tcpFlags, tunFlags:
 		v.lo, m.lo, err = parseFlags(f, s)
 		return v, m, err
@@ -360,7 +363,7 @@ func parseValue(f *field, s string) (v, m u128, err error) {
 }
 
 func parseOne(f *field, s string) (u128, error) {
-	switch f.form {
+	switch f.form { //nolint:exhaustive // the others are dealt with below, or need nothing
 	case mac:
 		n, err := parseHardware(s)
 		return u128{0, n}, err
@@ -398,7 +401,7 @@ func parseMask(f *field, s string) (u128, error) {
 
 // prefixLength returns the length of a mask of n bits that is one, -1 of another.
 func prefixLength(m u128, n int) int {
-	length := n - (bits.TrailingZeros64(m.lo))
+	length := n - bits.TrailingZeros64(m.lo)
 	if m.lo == 0 {
 		length = n - 64 - bits.TrailingZeros64(m.hi)
 	}

@@ -203,8 +203,8 @@ func (v *vswitch) see(t *testing.T) {
 			dp, _ := strconv.Atoi(m[3])
 			here := place{bridge: bridge, ofport: of}
 			v.where[dp] = here
-			if i := strings.Index(text, "remote_ip="); i >= 0 {
-				here.remote = strings.TrimRight(leftOf(text[i+len("remote_ip="):], ","), ")")
+			if _, after, ok := strings.Cut(text, "remote_ip="); ok {
+				here.remote = strings.TrimRight(leftOf(after, ","), ")")
 				v.vtep[dp] = append(v.vtep[dp], here)
 			}
 		}

@@ -66,7 +66,7 @@ func (w *World) ends(q trace.Question) (src, dst side, err error) {
 // aim decides which addresses the two ends use towards one another.
 func (w *World) aim(src, dst side) (side, side, error) {
 	if src.Kind == kindAddress {
-		return src, dst, &fault.Fault{Kind: fault.KindInvalid, What: fmt.Sprintf("%s has no port: nothing can send from there", src.Name), Remedy: "give a machine, a port or \"internet\" as the source"}
+		return src, dst, &fault.Fault{Kind: fault.KindInvalid, What: src.Name + " has no port: nothing can send from there", Remedy: "give a machine, a port or \"internet\" as the source"}
 	}
 	if src.Kind == kindOutside && dst.Kind == kindOutside {
 		return src, dst, fault.Invalid(fmt.Sprintf("neither %s nor %s is of this cloud", src.Name, dst.Name))
@@ -90,7 +90,7 @@ func (w *World) aimIn(src, dst side) (side, side, error) {
 	if dst.port == nil {
 		src.network = dst.network
 		if src.network == nil {
-			return src, dst, fault.Invalid(fmt.Sprintf("%s cannot be reached from outside", dst.Name))
+			return src, dst, fault.Invalid(dst.Name + " cannot be reached from outside")
 		}
 		return src, dst, nil
 	}
@@ -112,7 +112,7 @@ func (w *World) aimIn(src, dst side) (side, side, error) {
 		}
 	}
 	return src, dst, &fault.Fault{
-		Kind: fault.KindInvalid, What: fmt.Sprintf("%s has no floating address, and its network does not lead out: nobody outside can send to it", dst.Name),
+		Kind: fault.KindInvalid, What: dst.Name + " has no floating address, and its network does not lead out: nobody outside can send to it",
 		Remedy: "associate a floating address: openstack floating ip create --port " + dst.port.ID + " NETWORK",
 	}
 }
@@ -144,7 +144,7 @@ func (w *World) service(src side, name string) (side, error) {
 	n := w.index.networks[src.port.Network]
 	sub := w.subnetOf(src)
 	if n == nil || sub == nil && name != kindDHCP {
-		return side{}, fault.Invalid(fmt.Sprintf("%s has no address on a subnet", src.Name))
+		return side{}, fault.Invalid(src.Name + " has no address on a subnet")
 	}
 	switch name {
 	case kindDHCP:

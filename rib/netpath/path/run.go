@@ -248,7 +248,7 @@ func (r *run) step(f frame, g goal) ([]frame, []ending) {
 	case byDevice:
 		return r.leave(f, g)
 	case atSwitch:
-		return r.through(f, g)
+		return r.through(f)
 	case byTunnel:
 		return r.tunnel(f)
 	case atWire:

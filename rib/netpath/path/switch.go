@@ -12,7 +12,7 @@ import (
 )
 
 // through lets a frame pass the bridges of a host's Open vSwitch.
-func (r *run) through(f frame, g goal) ([]frame, []ending) {
+func (r *run) through(f frame) ([]frame, []ending) {
 	s := r.site(f.host)
 	if s == nil {
 		return r.unknown(f)
@@ -32,7 +32,7 @@ func (r *run) through(f frame, g goal) ([]frame, []ending) {
 	var next []frame
 	var ends []ending
 	for i := range res.Outputs {
-		n, e := r.out(f, g, s, &res, &res.Outputs[i])
+		n, e := r.out(f, s, &res, &res.Outputs[i])
 		next, ends = append(next, n...), append(ends, e...)
 	}
 	if dead := deadBranch(s, &res); dead != nil || len(res.Outputs) == 0 {
@@ -42,7 +42,7 @@ func (r *run) through(f frame, g goal) ([]frame, []ending) {
 }
 
 // out follows a packet that leaves the switch.
-func (r *run) out(f frame, g goal, s *site, res *openflow.Result, o *openflow.Output) ([]frame, []ending) {
+func (r *run) out(f frame, s *site, res *openflow.Result, o *openflow.Output) ([]frame, []ending) {
 	hops := fold(f, s, res, o.Steps, o.Packet)
 	last := &hops[len(hops)-1]
 	last.Out = o.Packet

@@ -93,10 +93,10 @@ func (r *run) send(src, dst side, p packet.Packet) ending {
 	g := goal{host: dst.Host, accept: func(at place, got packet.Packet) bool { return r.reached(dst, at, got, p) }}
 	var start []frame
 	var ends []ending
-	switch {
-	case src.Kind == kindOutside:
+	switch src.Kind {
+	case kindOutside:
 		start, ends = r.fromOutside(wireOf(src), src.network, p, nil)
-	case src.Kind == kindVM:
+	case kindVM:
 		start, ends = r.from(src.port, p)
 	default:
 		start, ends = r.fromService(src, p, g)

@@ -34,7 +34,12 @@ func (h *Host) build(ctx context.Context) error {
 		what string
 		of   func(*Host) string
 	}{
-		{"namespaces", (*Host).spaces}, {"open vswitch", (*Host).ovs}, {"addresses", (*Host).addresses}, {"routes", (*Host).routing}, {"filters", (*Host).filters}, {"flows", (*Host).flows},
+		{"namespaces", (*Host).spaces},
+		{"open vswitch", (*Host).ovs},
+		{"addresses", (*Host).addresses},
+		{"routes", (*Host).routing},
+		{"filters", (*Host).filters},
+		{"flows", (*Host).flows},
 		{"servers", (*Host).servers},
 	} {
 		file := filepath.Join(h.dir, strings.ReplaceAll(step.what, " ", "-")+".sh")

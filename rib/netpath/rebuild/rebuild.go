@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -223,7 +224,7 @@ func (h *Host) Command(ctx context.Context, program string, args ...string) *exe
 	if h.pid == 0 {
 		return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.Space, program}, args...)...)
 	}
-	return exec.CommandContext(ctx, "nsenter", append([]string{"-t", fmt.Sprint(h.pid), "-m", "-u", "-n", "--", program}, args...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(h.pid), "-m", "-u", "-n", "--", program}, args...)...)
 }
 
 // Shell runs a script on the host and returns what it prints.
@@ -237,7 +238,7 @@ func (h *Host) Shell(ctx context.Context, script string) (string, error) {
 
 // remove ends what runs in the hosts, and deletes the namespaces.
 func (k *Cloud) remove() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.t.Context()), 20*time.Second)
 	defer cancel()
 	for range 2 { // what is started meanwhile is found the second time
 		for _, h := range k.Hosts {

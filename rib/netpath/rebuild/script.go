@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kaname.dev/kaname/rib/netpath/facts"
@@ -200,9 +201,9 @@ func (s *script) route(n *facts.Namespace, r *facts.Route) {
 	add("via", r.Via.String(), r.Via.IsValid())
 	add("dev", r.Dev, r.Dev != "" && r.Kind == "unicast")
 	add("src", r.Src.String(), r.Src.IsValid())
-	add("metric", fmt.Sprint(r.Metric), r.Metric != 0)
-	add("mtu", fmt.Sprint(r.MTU), r.MTU != 0)
-	add("table", fmt.Sprint(r.Table), r.Table != 254)
+	add("metric", strconv.Itoa(r.Metric), r.Metric != 0)
+	add("mtu", strconv.Itoa(r.MTU), r.MTU != 0)
+	add("table", strconv.FormatUint(uint64(r.Table), 10), r.Table != 254)
 	if r.Onlink {
 		words = append(words, "onlink")
 	}
@@ -217,7 +218,7 @@ func (s *script) rule(n *facts.Namespace, r *facts.Rule) {
 	if r.V6 {
 		family = " -6"
 	}
-	words := []string{in(n.Name) + family, "rule", "add", "pref", fmt.Sprint(r.Priority)}
+	words := []string{in(n.Name) + family, "rule", "add", "pref", strconv.Itoa(r.Priority)}
 	if r.Not {
 		words = append(words, "not")
 	}
@@ -241,7 +242,7 @@ func (s *script) rule(n *facts.Namespace, r *facts.Rule) {
 		words = append(words, "fwmark", fmt.Sprintf("%#x/%#x", r.Mark, r.Mask))
 	}
 	if r.Kind == "lookup" {
-		words = append(words, "lookup", fmt.Sprint(r.Table))
+		words = append(words, "lookup", strconv.FormatUint(uint64(r.Table), 10))
 	} else {
 		words = append(words, r.Kind)
 	}

@@ -130,8 +130,9 @@ func toneOf(v trace.Verdict) string {
 		return "good"
 	case trace.Undetermined:
 		return "unknown"
+	default:
+		return "bad"
 	}
-	return "bad"
 }
 
 // arrow leads from one station to the next, with what was rewritten between them.

@@ -158,8 +158,9 @@ func mark(v trace.Verdict) string {
 		return markOn
 	case trace.Undetermined:
 		return markUnknown
+	default:
+		return markDead
 	}
-	return markDead
 }
 
 // brief shortens the UUIDs that Neutron puts into names; eleven characters tell them apart,

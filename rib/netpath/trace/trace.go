@@ -25,6 +25,7 @@ type Question struct {
 // Verdict is what becomes of a packet.
 type Verdict string
 
+// The verdicts.
 const (
 	Delivered    Verdict = "delivered"
 	Dropped      Verdict = "dropped"
