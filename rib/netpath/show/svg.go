@@ -139,7 +139,7 @@ func toneOf(v trace.Verdict) string {
 func (d *drawing) arrow(x1, y1, x2, y2 int, from, to *trace.Hop) {
 	fmt.Fprintf(&d.body, `<path d="M%d %d L%d %d" class="way good" marker-end="url(#tip)"/>`+"\n", x1, y1, x2, y2-2)
 	if s := rewritten(from.In, to.In); s != "" {
-		d.text((x1+x2)/2+6, (y1+y2)/2+4, "soft small", s)
+		d.text((x1+x2)/2+14, (y1+y2)/2+4, "soft small", s)
 	}
 }
 
@@ -164,14 +164,14 @@ func rewritten(before, after packet.Packet) string {
 // ending writes the verdict and the causes below the stations.
 func (d *drawing) ending(y int, t *trace.Trace) int {
 	y += 14
-	words1 := map[trace.Verdict]string{
+	endings := map[trace.Verdict]string{
 		trace.Delivered:    d.say("✓ It arrives, and the answer comes back.", "✓ 到達し、応答も戻ります。"),
 		trace.Dropped:      d.say("✗ It does not arrive.", "✗ 届きません。"),
 		trace.Undetermined: d.say("? Cannot tell.", "? 判定できません。"),
 		trace.Looped:       d.say("✗ It goes round without arriving.", "✗ 到達せずに巡回しています。"),
 	}
 	tone := toneOf(t.Verdict)
-	d.text(margin, y, "t"+tone, words1[t.Verdict])
+	d.text(margin, y, "t"+tone, endings[t.Verdict])
 	y += 20
 	for i := range t.Causes {
 		f := &t.Causes[i]

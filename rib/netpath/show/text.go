@@ -3,6 +3,7 @@
 package show
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -63,7 +64,7 @@ func Findings(hosts int, list []trace.Finding, missing []string, o Options) stri
 			fmt.Sprintf("%s %d 台を調べました。すべて Neutron の定義どおりです。", markOn, hosts)))
 	} else {
 		b.line("%s", b.say(
-			fmt.Sprintf("%d hosts looked at, %d findings:", hosts, len(list)),
+			fmt.Sprintf("%d hosts looked at, findings: %d", hosts, len(list)),
 			fmt.Sprintf("%d 台を調べ、%d 件見つかりました:", hosts, len(list))))
 	}
 	for i := range list {
@@ -90,7 +91,10 @@ func (b *page) say(en, ja string) string {
 }
 
 func (b *page) headline(t *trace.Trace) string {
-	what := strings.ToUpper(t.Question.Proto)
+	what := cmp.Or(strings.ToUpper(t.Question.Proto), "ping")
+	if t.Question.Proto == "" && (t.Target.Kind == "dhcp" || t.Target.Kind == "metadata") {
+		what = strings.ToUpper(t.Target.Kind)
+	}
 	if t.Question.Port != 0 {
 		what = fmt.Sprintf("%s %d", what, t.Question.Port)
 	}
@@ -184,7 +188,7 @@ func (b *page) proofs(indent string, list []trace.Proof) {
 		if p.Host != "" {
 			where = words.Clean(p.Host) + " " + where
 		}
-		b.line("%s%s: %s", indent, where, words.Clean(strings.TrimSpace(p.Line)))
+		b.line("%s%s: %s", indent, where, words.Clean(strings.Join(strings.Fields(p.Line), " ")))
 	}
 }
 

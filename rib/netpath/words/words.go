@@ -7,11 +7,14 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"text/template"
 	"unicode"
 	"unicode/utf8"
+
+	"kaname.dev/kaname/rib/netpath/packet"
 
 	"github.com/goccy/go-yaml"
 
@@ -145,8 +148,20 @@ func Hop(h trace.Hop, lang string) string {
 	params := map[string]string{
 		"name": h.Name, "host": h.Host, "from": h.From, "to": h.To, "in": h.In.String(), "out": h.Out.String(),
 	}
-	for addr, value := range map[string]fmt.Stringer{"src": h.In.IPSrc, "dst": h.In.IPDst, "newsrc": h.Out.IPSrc, "newdst": h.Out.IPDst} {
-		params[addr] = value.String()
+	in, out := h.In, h.Out
+	if in.Type == 0 { // it is made here
+		in = out
+	}
+	if out.Type == 0 { // it ends here
+		out = in
+	}
+	for addr, value := range map[string]netip.Addr{"src": in.IPSrc, "dst": in.IPDst, "newsrc": out.IPSrc, "newdst": out.IPDst} {
+		if value.IsValid() {
+			params[addr] = value.String()
+		}
+	}
+	if h.In.Type == 0 && h.Out.Type == packet.ARP && h.Out.Op == 1 {
+		params["asks"] = "yes"
 	}
 	for k, v := range h.Facts {
 		params["f_"+k] = v
