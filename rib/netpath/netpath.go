@@ -23,7 +23,7 @@ import (
 
 // Rib returns the rib, unattached: no I/O happens before Attach.
 func Rib() rib.Rib {
-	r := &service{config: &Config{Look: true}, drawer: drawer{kept: map[string]kept{}}, names: map[string]string{}}
+	r := newService()
 	return rib.Rib{
 		Name:     "netpath",
 		Summary:  action.Text{EN: "Say where a packet dies in a Neutron network, and what mends it", JA: "Neutron ネットワークのどこでパケットが落ちるか、どう直すかを言う"},
@@ -48,6 +48,10 @@ type service struct {
 
 	naming sync.Mutex        // guards the field below
 	names  map[string]string // Neutron's name for a host, by the member's name and start
+}
+
+func newService() *service {
+	return &service{config: &Config{Look: true}, drawer: drawer{kept: map[string]kept{}}, names: map[string]string{}}
 }
 
 // attached reports whether this is a node of a plane, not a command line alone.
