@@ -346,7 +346,7 @@ func TestLeaseOfProcesses(t *testing.T) {
 			return len(c.h.Writes) > writes+100 && last.OK && last.Epoch >= epoch
 		})
 	}
-	c.verdict(3*rounds+1, 40*rounds)
+	c.verdict(3*rounds+1, 20*rounds) // a quick machine notices sooner, and writes less that is stale
 }
 
 // TestLeaseOfThreeCores has three cores of a cluster contend. The one that leads
