@@ -14,10 +14,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"kaname.dev/kaname/rib/netpath/packet"
-
 	"github.com/goccy/go-yaml"
 
+	"kaname.dev/kaname/rib/netpath/packet"
 	"kaname.dev/kaname/rib/netpath/trace"
 )
 
