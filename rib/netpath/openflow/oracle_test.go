@@ -46,13 +46,8 @@ func (c *told) track(_ int, p packet.Packet, t *track, _ uint32) tracked {
 
 // TestOracle asks a real ovs-vswitchd what it would do with random packets, and compares.
 func TestOracle(t *testing.T) {
-	for _, host := range []string{"c1", "c2", "n1", "extra"} {
-		t.Run(host, func(t *testing.T) {
-			if !exists("testdata/" + host + ".json") {
-				t.Skip("not recorded")
-			}
-			oracle(t, recorded(t, host))
-		})
+	for _, host := range []string{"c1", "c2", "n1"} {
+		t.Run(host, func(t *testing.T) { oracle(t, recorded(t, host)) })
 	}
 }
 
