@@ -79,7 +79,7 @@ func teach(ctx context.Context, src source, l *lesson.Lesson, in explainIn) (Exp
 		out.Drawing = string(show.SVG(t, lang))
 		text += "\n" + show.Text(t, show.Options{Lang: lang})
 	} else {
-		text += "\n" + map[string]string{"en": "This cloud has no such path; the names are invented.", "ja": "このクラウドにはこの経路がないため、名前は例です。"}[lang] + "\n"
+		text += "\n" + action.Text{EN: "This cloud has no such path; the names are invented.", JA: "このクラウドにはこの経路がないため、名前は例です。"}.In(lang) + "\n"
 	}
 	if !in.SVG {
 		out.Text = text

@@ -3,6 +3,7 @@ package netpath
 import (
 	"context"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -52,12 +53,7 @@ func (l live) all(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(at))
-	for name := range at {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names, nil
+	return slices.Sorted(maps.Keys(at)), nil
 }
 
 // lookers returns the members that can be looked at, by the name that Neutron has for them.

@@ -70,6 +70,3 @@ func (w *World) Host(name string) *facts.Host {
 	}
 	return nil
 }
-
-// Hosts lists the hosts that are known, sorted.
-func (w *World) Hosts() []string { return w.names }

@@ -151,8 +151,11 @@ ip -n %[4]s link set %[3]s mtu 9000 master br-%[5]s up
 ip -n %[1]s link set %[2]s up`, space, device, end, k.prefix, cable))
 }
 
-// external finds the cable that leads out, by the agents' mappings, and the gateway there.
-func (k *Cloud) external() (cable string, gateway netip.Prefix) {
+// uplink is the cable that leads out, as recorded hosts call it.
+const uplink = "ext0"
+
+// gateway is the address that the external networks' subnets have for the router outside.
+func (k *Cloud) gateway() (gateway netip.Prefix) {
 	nets := map[string]bool{}
 	for _, n := range k.Intent.Networks {
 		nets[n.ID] = n.External
@@ -162,18 +165,18 @@ func (k *Cloud) external() (cable string, gateway netip.Prefix) {
 			gateway = netip.PrefixFrom(s.Gateway, s.CIDR.Bits())
 		}
 	}
-	return "ext0", gateway
+	return gateway
 }
 
 func (k *Cloud) outside() *Host {
 	k.t.Helper()
 	h := &Host{Name: "outside", Space: k.prefix + "-out", cloud: k}
 	k.must("ip", "netns", "add", h.Space)
-	cable, gateway := k.external()
-	if !k.cables[cable] || !gateway.IsValid() {
+	gateway := k.gateway()
+	if !k.cables[uplink] || !gateway.IsValid() {
 		return h
 	}
-	if err := k.plug(k.t.Context(), h.Space, "out", cable, "eth0"); err != nil {
+	if err := k.plug(k.t.Context(), h.Space, "out", uplink, "eth0"); err != nil {
 		k.t.Fatal(err)
 	}
 	k.must("ip", "-n", h.Space, "link", "set", "lo", "up")

@@ -39,7 +39,7 @@ svg{font-family:system-ui,"Noto Sans CJK JP","Hiragino Sans",sans-serif;font-siz
 // the packet comes to them; the answer's way below. The same trace gives the same bytes.
 // Nothing in it runs, and no name gets out of its text.
 func SVG(t trace.Trace, lang string) []byte {
-	d := &drawing{o: Options{Lang: lang}, lanes: map[string]int{}}
+	d := &drawing{Options: Options{Lang: lang}, lanes: map[string]int{}}
 	for _, l := range []trace.Leg{t.Forward, t.Back} {
 		for i := range l.Hops {
 			d.laneOf(l.Hops[i].Host)
@@ -56,17 +56,10 @@ func SVG(t trace.Trace, lang string) []byte {
 }
 
 type drawing struct {
-	body  bytes.Buffer
-	o     Options
+	body bytes.Buffer
+	Options
 	lanes map[string]int // host to its column
 	names []string
-}
-
-func (d *drawing) say(en, ja string) string {
-	if d.o.Lang == "ja" {
-		return ja
-	}
-	return en
 }
 
 func (d *drawing) laneOf(host string) int {
@@ -105,7 +98,7 @@ func (d *drawing) leg(y int, l trace.Leg) int {
 		tone := toneOf(h.Verdict)
 		fmt.Fprintf(&d.body, `<rect x="%d" y="%d" width="%d" height="%d" rx="6" class="box %s"/>`+"\n", x-box/2, y, box, tall, tone)
 		d.text(x, y+tall/2+4, "ink middle", fmt.Sprintf("%d. %s", h.N, brief(h.Name)))
-		for j, s := range wrap(words.Hop(*h, d.o.Lang), perLine) {
+		for j, s := range wrap(words.Hop(*h, d.Lang), perLine) {
 			class := "ink small"
 			if h.Verdict != trace.Delivered {
 				class = "t" + tone
@@ -175,7 +168,7 @@ func (d *drawing) ending(y int, t *trace.Trace) int {
 	y += 20
 	for i := range t.Causes {
 		f := &t.Causes[i]
-		w := words.Of(*f, d.o.Lang)
+		w := words.Of(*f, d.Lang)
 		for _, s := range wrap("● "+w.Title, d.columns()) {
 			d.text(margin, y, "ink", s)
 			y += 17
@@ -206,7 +199,7 @@ func (d *drawing) whole(t *trace.Trace, y int) []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">`+"\n%s\n", width, height, width, height, style)
 	b.WriteString(`<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" class="tgood"/></marker></defs>` + "\n")
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" class="paper"/>`+"\n", width, height)
-	p := page{o: d.o}
+	p := page{Options: d.Options}
 	fmt.Fprintf(&b, `<text x="%d" y="28" class="ink title">%s</text>`+"\n", margin, escape(p.headline(t)))
 	for i, name := range d.names {
 		x := margin + i*lane

@@ -19,6 +19,14 @@ type Options struct {
 	Why  bool   // with the lines on which each statement rests
 }
 
+// say chooses the words of the reader's language.
+func (o Options) say(en, ja string) string {
+	if o.Lang == words.Japanese {
+		return ja
+	}
+	return en
+}
+
 // Marks of hops.
 const (
 	markOn      = "✓"
@@ -28,7 +36,7 @@ const (
 
 // Text is a trace as lines of text.
 func Text(t trace.Trace, o Options) string {
-	b := &page{o: o}
+	b := &page{Options: o}
 	b.line("%s", b.headline(&t))
 	b.line("")
 	b.leg(t.Forward)
@@ -57,7 +65,7 @@ func Text(t trace.Trace, o Options) string {
 
 // Findings is a list of findings as lines of text.
 func Findings(hosts int, list []trace.Finding, missing []string, o Options) string {
-	b := &page{o: o}
+	b := &page{Options: o}
 	if len(list) == 0 {
 		b.line("%s", b.say(
 			fmt.Sprintf("%s %d hosts looked at: all is as Neutron wants it.", markOn, hosts),
@@ -78,17 +86,10 @@ func Findings(hosts int, list []trace.Finding, missing []string, o Options) stri
 // page is a text that grows.
 type page struct {
 	strings.Builder
-	o Options
+	Options
 }
 
 func (b *page) line(format string, args ...any) { fmt.Fprintf(b, format+"\n", args...) }
-
-func (b *page) say(en, ja string) string {
-	if b.o.Lang == "ja" {
-		return ja
-	}
-	return en
-}
 
 func (b *page) headline(t *trace.Trace) string {
 	what := cmp.Or(strings.ToUpper(t.Question.Proto), "ping")
@@ -132,14 +133,14 @@ func (b *page) leg(l trace.Leg) {
 	}
 	for i := range l.Hops {
 		h := &l.Hops[i]
-		b.line("%3d %s%s %s  %s  %s", h.N, mark(h.Verdict), b.seen(h), pad(words.Clean(h.Host), host), pad(brief(h.Name), name), words.Hop(*h, b.o.Lang))
-		if b.o.Why {
+		b.line("%3d %s%s %s  %s  %s", h.N, mark(h.Verdict), b.seen(h), pad(words.Clean(h.Host), host), pad(brief(h.Name), name), words.Hop(*h, b.Lang))
+		if b.Why {
 			b.line("        %s", h.In)
 			if h.Out.Type != 0 && h.Out != h.In {
 				b.line("      → %s", h.Out)
 			}
 		}
-		if b.o.Why || h.Verdict != trace.Delivered {
+		if b.Why || h.Verdict != trace.Delivered {
 			b.proofs("        ", h.Proof)
 		}
 	}
@@ -246,7 +247,7 @@ func (b *page) findings(title string, list []trace.Finding) {
 
 // finding says what is wrong, the proof, and what mends it.
 func (b *page) finding(f *trace.Finding) {
-	t := words.Of(*f, b.o.Lang)
+	t := words.Of(*f, b.Lang)
 	together := ""
 	if f.Together {
 		together = b.say(" (one of several that all need mending)", "（ほかの原因と併せて直す必要あり）")
@@ -254,7 +255,7 @@ func (b *page) finding(f *trace.Finding) {
 	b.line("● %s%s  [%s]", t.Title, together, f.ID)
 	b.line("  %s", t.Text)
 	proof := f.Proof
-	if !b.o.Why && len(proof) > 3 {
+	if !b.Why && len(proof) > 3 {
 		proof = proof[:3]
 	}
 	if len(proof) > 0 {
@@ -272,13 +273,13 @@ func (b *page) finding(f *trace.Finding) {
 		}
 		b.line("  %s%s: %s%s", label, where, words.Clean(x.Command), b.risk(x.Risk))
 	}
-	if b.o.Why && t.Why != "" {
+	if b.Why && t.Why != "" {
 		b.line("  %s", t.Why)
 	}
 }
 
 func (b *page) risk(key string) string {
-	if r := words.Risk(key, b.o.Lang); r != "" {
+	if r := words.Risk(key, b.Lang); r != "" {
 		return "   # " + r
 	}
 	return ""
@@ -293,11 +294,11 @@ func (b *page) folded(list []trace.Finding) {
 	b.line("%s", b.say(
 		fmt.Sprintf("Differs from Neutron's intent, but not for this packet: %d (kaname netpath check shows them)", len(list)),
 		fmt.Sprintf("このパケットには影響しない差分: %d 件（kaname netpath check で表示）", len(list))))
-	if !b.o.Why {
+	if !b.Why {
 		return
 	}
 	for i := range list {
-		b.line("  · %s  [%s]", words.Of(list[i], b.o.Lang).Title, list[i].ID)
+		b.line("  · %s  [%s]", words.Of(list[i], b.Lang).Title, list[i].ID)
 	}
 }
 
